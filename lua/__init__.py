@@ -1,0 +1,1 @@
+"""The Redis contract: every script, every key name, one typed wrapper a script."""

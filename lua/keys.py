@@ -1,0 +1,104 @@
+"""Every key and channel name that Ropeline has in Redis or Valkey; nothing else spells one.
+
+A tenant's keys share the hash tag ``{tenant}``, so that one tenant is one cluster slot and a script may touch all of
+them. Tenant names are checked before they come here (``[a-z0-9-]``, at most 63), so a name can neither break out of its
+tag nor meet another tenant's keys. `README.md` beside this file is the data dictionary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["DirectoryKeys", "TenantKeys", "changes_channel"]
+
+
+@dataclass(frozen=True, slots=True)
+class TenantKeys:
+    """The keys of one tenant's line under `namespace`, in the order in which every line script takes them."""
+
+    namespace: str
+    tenant: str
+
+    @property
+    def sessions(self) -> str:
+        """ZSET: session id -> score; see ADR 0003 for what its sign says."""
+        return self._key("sessions")
+
+    @property
+    def pool(self) -> str:
+        """ZSET: session id -> end, tenant ms."""
+        return self._key("pool")
+
+    @property
+    def state(self) -> str:
+        """HASH: tenant clock, epoch, last place, token bucket, counters."""
+        return self._key("state")
+
+    @property
+    def config(self) -> str:
+        """HASH: the tenant's settings and their version."""
+        return self._key("config")
+
+    @property
+    def gone(self) -> str:
+        """ZSET: ids that left or were revoked -> tenant ms."""
+        return self._key("gone")
+
+    @property
+    def spent(self) -> str:
+        """ZSET: ids whose visit ran out -> tenant ms."""
+        return self._key("spent")
+
+    @property
+    def missed(self) -> str:
+        """ZSET: ids that were called in vain once -> tenant ms."""
+        return self._key("missed")
+
+    @property
+    def joins(self) -> str:
+        """HASH: join counts per hashed client prefix, a fixed number of fields."""
+        return self._key("joins")
+
+    @property
+    def history(self) -> str:
+        """STREAM: a sample of the line every ten seconds, capped."""
+        return self._key("history")
+
+    def line(self) -> tuple[str, ...]:
+        """All of them, as KEYS 1 to 9 of a line script."""
+        return (
+            self.sessions,
+            self.pool,
+            self.state,
+            self.config,
+            self.gone,
+            self.spent,
+            self.missed,
+            self.joins,
+            self.history,
+        )
+
+    def _key(self, noun: str) -> str:
+        return f"{self.namespace}:{{{self.tenant}}}:{noun}"
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryKeys:
+    """The keys that say which tenants there are and who answers for which host; one slot of their own."""
+
+    namespace: str
+
+    @property
+    def tenants(self) -> str:
+        """HASH: tenant -> its routes, one a line."""
+        return f"{{{self.namespace}:directory}}:tenants"
+
+    @property
+    def hosts(self) -> str:
+        """HASH: route -> tenant."""
+        return f"{{{self.namespace}:directory}}:hosts"
+
+
+def changes_channel(namespace: str) -> str:
+    """The channel on which gate processes hear that settings changed, a line was flushed or sessions were revoked."""
+    return f"{namespace}:changes"

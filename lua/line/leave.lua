@@ -1,0 +1,49 @@
+#!lua flags=allow-oom
+--[[
+leave: ends a session at once, or shortens an admitted one's hold when its last tab seems to have closed.
+KEYS     1 sessions  zset    session id -> score: place (waiting), minus place (called), minus tenant ms (admitted)
+         2 pool      zset    session id -> end, tenant ms
+         3 state     hash    clock, epoch, last place, counters
+         4 config    hash    settings of the tenant
+         5 gone      zset    ids that left or were revoked -> tenant ms
+         6 spent     zset    ids of visits that ran out -> tenant ms
+         7 missed    zset    ids called in vain once -> tenant ms
+         8 joins     hash    join counts per hashed client prefix
+         9 history   stream  a sample of the line every ten seconds
+ARGV     1 now           us   empty: the server's time
+         2 run           text empty: the server's run id
+         3 caller_clock  ms   the highest tenant clock that the caller knows, 0: none
+         4 id            16 bytes
+         5 closing       int  1: shorten the hold to leave_hold, the next visit takes it back; 0: end it
+RETURNS  the head of includes/line_reply.lua and 1 when the session was known and live, else 0; or -1 without settings
+COST     O(log N + 500 * log N)
+]]
+--- @include "begin_call"
+--- @include "retire_ended"
+--- @include "admit_waiting"
+--- @include "write_line"
+--- @include "line_reply"
+local id, closing = ARGV[4], ARGV[5] == '1'
+local line = begin_call(true)
+if not line then
+  return { -1 }
+end
+local score, ends = tonumber(redis.call('ZSCORE', KEYS[1], id)), tonumber(redis.call('ZSCORE', KEYS[2], id))
+if score and ends <= line.clock then
+  retire_ended(line, { id }, { score })
+  score = nil
+end
+if score and not closing then
+  redis.call('ZREM', KEYS[1], id)
+  redis.call('ZREM', KEYS[2], id)
+  redis.call('ZADD', KEYS[5], line.clock, id)
+  line.state.left = line.state.left + 1
+elseif score and score < 0 then
+  redis.call('ZADD', KEYS[2], math.min(ends, line.clock + line.config.leave_hold), id)
+  redis.call('ZADD', KEYS[5], line.clock, id)
+end
+admit_waiting(line, {})
+write_line(line)
+local reply = line_reply(line)
+reply[#reply + 1] = score and 1 or 0
+return reply

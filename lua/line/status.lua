@@ -1,0 +1,39 @@
+#!lua flags=no-writes
+--[[
+status: the numbers of a line as they stand, without changing anything.
+KEYS     1 sessions  zset    session id -> score: place (waiting), minus place (called), minus tenant ms (admitted)
+         2 pool      zset    session id -> end, tenant ms
+         3 state     hash    clock, epoch, last place, counters
+         4 config    hash    settings of the tenant
+         5 gone      zset    ids that left or were revoked -> tenant ms
+         6 spent     zset    ids of visits that ran out -> tenant ms
+         7 missed    zset    ids called in vain once -> tenant ms
+         8 joins     hash    join counts per hashed client prefix
+         9 history   stream  a sample of the line every ten seconds
+ARGV     1 now           us   empty: the server's time
+         2 run           text empty: the server's run id
+         3 caller_clock  ms   the highest tenant clock that the caller knows, 0: none
+RETURNS  the head of includes/line_reply.lua and the state's counters: joined, called, admitted, abandoned, missed, ended,
+         left, revoked, restored, limited, waited_ms, estimates, estimate_error_ms, called and not yet seen; or -1
+COST     O(log N)
+]]
+--- @include "read_line"
+--- @include "line_reply"
+local line = read_line(ARGV[1], ARGV[2], tonumber(ARGV[3]))
+if not line then
+  return { -1 }
+end
+local state = line.state
+line.recovering = line.clock < state.closed_until
+line.closed = line.recovering or line.config.closed == 1 or line.config.method == 2
+line.active = redis.call('ZCOUNT', KEYS[1], '-inf', '(0')
+line.waiting = redis.call('ZCARD', KEYS[1]) - line.active
+local reply = line_reply(line)
+for _, name in ipairs({
+  'joined', 'called', 'admitted', 'abandoned', 'missed', 'ended', 'left', 'revoked', 'restored', 'limited',
+  'waited_ms', 'estimates', 'estimate_error_ms',
+}) do
+  reply[#reply + 1] = state[name]
+end
+reply[#reply + 1] = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. string.format('%d', -BAND))
+return reply

@@ -1,0 +1,124 @@
+"""What the scripts on a line answer, as frozen values with names; no caller sees a raw reply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+__all__ = ["Configured", "Counters", "LineHead", "Outcome", "StaleSettings", "Status", "Verdict"]
+
+
+class Verdict(IntEnum):
+    """What became of one visit."""
+
+    UNCONFIRMED = 0
+    """A place was drawn and nothing stored: it counts once the ticket comes back."""
+    WAITING = 1
+    """In line."""
+    ADMITTED = 2
+    """On the site."""
+    CALLED = 3
+    """First contact that found room: on the site, with a waiting ticket until the cookie is seen again."""
+    ENDED = 4
+    """The ticket is worthless, and this visit may not get a new one."""
+    LIMITED = 5
+    """Too many new tickets from this client prefix."""
+    REJECTED = 6
+    """The tenant takes nobody new."""
+    FULL = 7
+    """The server has no memory left for anybody new."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineHead:
+    """How a line stood at the end of a call.
+
+    `version`, `generation`: of the settings and of the flushes. `sequence`: of this call, in the order in which the
+    server carried them out. `epoch`: microseconds at which this life of the data began. `clock`: tenant clock, ms. `now`:
+    the server's time, us. `active`: sessions called or admitted. `waiting`: sessions in line. `recovering`: the data was
+    lost and tickets are coming back; nobody is admitted and no position is known. `closed`: nobody is admitted, for
+    whatever reason. `fast`, `slow`: admissions per 1,000 s over the last 20 and 120 s. `samples`: how many ten-second
+    samples these speeds rest on.
+    """
+
+    version: int
+    generation: int
+    sequence: int
+    epoch: int
+    clock: int
+    now: int
+    active: int
+    waiting: int
+    recovering: bool
+    closed: bool
+    fast: int
+    slow: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The decision on one visit.
+
+    `is_new`: the id that was offered for a new ticket was taken. `place`: us, 0 none. `since`: start of the visit to the
+    site, tenant ms, 0 not begun. `end`: of the hold, tenant ms, 0 none. `position`: people ahead + 1, 0 on the site, -1
+    not known.
+    """
+
+    verdict: Verdict
+    is_new: bool
+    place: int
+    since: int
+    end: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class StaleSettings:
+    """The store has older settings than the caller, or none (`version` -1): nothing was done; write them back first."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """Whether settings were written, and the version that is now in force.
+
+    `sequence`: of this call, 0 when it changed nothing or nobody has visited the line yet.
+    """
+
+    written: bool
+    version: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Totals of a line since its state began; `unseen` alone is of now: called sessions that have not been seen.
+
+    `waited_ms`: sum of the waits of all admitted. `estimates`, `estimate_error_ms`: admissions for which a wait had been
+    foretold, and the sum of how wrong that was.
+    """
+
+    joined: int
+    called: int
+    admitted: int
+    abandoned: int
+    missed: int
+    ended: int
+    left: int
+    revoked: int
+    restored: int
+    limited: int
+    waited_ms: int
+    estimates: int
+    estimate_error_ms: int
+    unseen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The numbers of a line as they stand."""
+
+    head: LineHead
+    counters: Counters

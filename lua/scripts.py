@@ -1,0 +1,227 @@
+"""One typed method per script: callers never see KEYS, ARGV, bytes or a status number.
+
+Each call is one round trip. A server that does not have a script cached (first use, restart, failover, SCRIPT FLUSH)
+answers NOSCRIPT; the call is then sent once more with the whole text, which is safe since nothing had run. Nothing else
+is ever sent twice: after a lost reply the caller does not know whether the call was carried out, and the line's own
+rules make a later call right again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from redis.exceptions import NoScriptError
+
+from ropeline.lua.errors import REDIS_ERRORS, StoreFull, store_error
+from ropeline.lua.keys import DirectoryKeys, TenantKeys, changes_channel
+from ropeline.lua.line_settings import LineSettings
+from ropeline.lua.loader import ScriptSource, load_script
+from ropeline.lua.results import Configured, Counters, LineHead, Outcome, StaleSettings, Status, Verdict
+from ropeline.lua.visits import Visit, pack_visits
+
+__all__ = ["CommandClient", "DirectoryScripts", "LineScripts", "TestClock"]
+
+_HEAD_LENGTH = 13
+_VERDICTS = tuple(Verdict)
+
+
+class CommandClient(Protocol):
+    """The one method of redis-py's asyncio clients, single server and cluster, that scripts are called through."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send one command and return its reply, with bytes left as bytes."""
+
+
+class TestClock(Protocol):
+    """What a test may put in the place of the server's clock (us) and run id."""
+
+    now: int
+    run: str
+
+
+class _Scripts:
+    """Sends scripts to the server and falls back to their text when it does not know them."""
+
+    def __init__(self, client: CommandClient, namespace: str) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._channel = changes_channel(namespace)
+
+    async def _run(
+        self, script: ScriptSource, keys: tuple[str | bytes, ...], *arguments: str | bytes | int
+    ) -> list[Any]:
+        try:
+            try:
+                reply = await self._client.execute_command("EVALSHA", script.sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                reply = await self._client.execute_command("EVAL", script.text, len(keys), *keys, *arguments)
+        except REDIS_ERRORS as error:
+            raise store_error(error) from error
+        return list(reply)
+
+
+class LineScripts(_Scripts):
+    """The scripts on one tenant's line.
+
+    `test_clock` replaces the server's time and run id in each call. Every method raises StoreError when the server does
+    not answer or refuses.
+    """
+
+    def __init__(
+        self, client: CommandClient, namespace: str, tenant: str, *, test_clock: TestClock | None = None
+    ) -> None:
+        super().__init__(client, namespace)
+        self.tenant = tenant
+        self._keys = tuple(key.encode() for key in TenantKeys(namespace, tenant).line())
+        self._test_clock = test_clock
+
+    async def visit(
+        self, visits: Sequence[Visit], *, caller_clock: int = 0, known_version: int = 0, known_generation: int = 0
+    ) -> tuple[LineHead, list[Outcome]] | StaleSettings:
+        """Decide on 1 to 128 visits, in this order; outcomes come in the same order.
+
+        `caller_clock`: the highest tenant clock (ms) that the caller has seen, 0 none. `known_version`,
+        `known_generation`: of the settings that the caller has; older ones in the store give StaleSettings. On a server
+        that has no memory left, the visits are decided by `visit_full`, which stores nobody new.
+        """
+        arguments = (caller_clock, known_version, known_generation, len(visits), pack_visits(visits))
+        try:
+            reply = await self._call("line/visit", *arguments)
+        except StoreFull:
+            reply = await self._call("line/visit_full", *arguments)
+        if len(reply) == 1:
+            return StaleSettings(reply[0])
+        body = iter(reply[_HEAD_LENGTH:])
+        outcomes = [
+            Outcome(_VERDICTS[verdict], new == 1, place, since, end, position)
+            for verdict, new, place, since, end, position in zip(body, body, body, body, body, body, strict=True)
+        ]
+        return _head(reply), outcomes
+
+    async def tick(self, *, caller_clock: int = 0) -> tuple[LineHead, bool] | None:
+        """Purge a chunk, give free slots on, take a sample; True when more has ended than was removed.
+
+        None when the tenant has no settings, or no state and the caller knows no clock.
+        """
+        reply = await self._call("line/tick", caller_clock)
+        return None if len(reply) == 1 else (_head(reply), reply[_HEAD_LENGTH] == 1)
+
+    async def leave(self, *, id: bytes, closing: bool = False, caller_clock: int = 0) -> tuple[LineHead, bool] | None:
+        """End the session at once, or with `closing` shorten an admitted one's hold to `leave_hold`.
+
+        True when the session was live; None when the tenant has no settings.
+        """
+        reply = await self._call("line/leave", caller_clock, id, int(closing))
+        return None if len(reply) == 1 else (_head(reply), reply[_HEAD_LENGTH] == 1)
+
+    async def revoke(self, ids: Sequence[bytes], *, caller_clock: int = 0) -> tuple[LineHead, int] | None:
+        """End 1 to 100 sessions for good, tell the gate processes, and say how many were live; None without settings."""
+        message = f"{self.tenant} revoke {' '.join(revoked.hex() for revoked in ids)}"
+        reply = await self._call("line/revoke", caller_clock, self._channel, message, *ids)
+        return None if len(reply) == 1 else (_head(reply), reply[_HEAD_LENGTH])
+
+    async def flush(self, *, caller_clock: int = 0) -> LineHead | None:
+        """Empty the line and make every ticket given so far worthless; None when the tenant has no settings."""
+        reply = await self._call("line/flush", caller_clock, self._channel, f"{self.tenant} flush")
+        return None if len(reply) == 1 else _head(reply)
+
+    async def configure(
+        self,
+        *,
+        expected: int,
+        version: int,
+        settings: str,
+        numbers: LineSettings,
+        generation: int = 0,
+        caller_clock: int = 0,
+    ) -> Configured:
+        """Write settings (`settings`: all of them as JSON) under `version`, and tell the gate processes.
+
+        `expected`: the version that the caller has read, 0 none yet; another one in the store and nothing is written.
+        -1: write whenever `version` is the higher one, as a process does that gives lost settings back. `generation`:
+        raises a lower flush generation in the store, and empties the line then, whether the settings are written or not.
+        """
+        message = f"{self.tenant} configure {version}"
+        reply = await self._call(
+            "line/configure",
+            caller_clock,
+            self._channel,
+            message,
+            expected,
+            version,
+            generation,
+            settings,
+            numbers.numbers(),
+        )
+        return Configured(reply[0] == 1, reply[1], reply[2])
+
+    async def status(self, *, caller_clock: int = 0) -> Status | None:
+        """The numbers as they stand, changing nothing; None when the tenant has no settings."""
+        reply = await self._call("line/status", caller_clock)
+        return None if len(reply) == 1 else Status(_head(reply), Counters(*reply[_HEAD_LENGTH:]))
+
+    async def read_settings(self) -> tuple[int, int, str] | None:
+        """Version, flush generation and settings (JSON) of the tenant as the store has them; None when it has none."""
+        try:
+            config = TenantKeys(self._namespace, self.tenant).config
+            values = await self._client.execute_command("HMGET", config, "version", "generation", "settings")
+        except REDIS_ERRORS as error:
+            raise store_error(error) from error
+        version, generation, settings = values
+        return None if version is None else (int(version), int(generation), settings.decode())
+
+    async def _call(self, name: str, *arguments: str | bytes | int) -> list[Any]:
+        clock = self._test_clock
+        now, run = ("", "") if clock is None else (str(clock.now), clock.run)
+        return await self._run(load_script(name), self._keys, now, run, *arguments)
+
+
+class DirectoryScripts(_Scripts):
+    """The scripts on the directory: which tenants there are, and who answers for which host and path."""
+
+    async def claim_routes(self, tenant: str, *, routes: Sequence[str]) -> tuple[str, str] | None:
+        """Give the tenant 1 to 100 routes (host and path) instead of those it had.
+
+        The first route that another tenant has and that tenant's name when one is taken, nothing being changed then;
+        else None.
+        """
+        keys = DirectoryKeys(self._namespace)
+        reply = await self._run(
+            load_script("directory/claim_routes"),
+            (keys.tenants, keys.hosts),
+            tenant,
+            self._channel,
+            f"{tenant} routes",
+            *routes,
+        )
+        return (reply[0].decode(), reply[1].decode()) if reply else None
+
+    async def tenant_names(self) -> list[str]:
+        """Every tenant in the directory, sorted."""
+        try:
+            names = await self._client.execute_command("HKEYS", DirectoryKeys(self._namespace).tenants)
+        except REDIS_ERRORS as error:
+            raise store_error(error) from error
+        return sorted(name.decode() for name in names)
+
+
+def _head(reply: list[Any]) -> LineHead:
+    version, generation, sequence, epoch, clock, now, active, waiting, recovering, closed, fast, slow, samples = reply[
+        :_HEAD_LENGTH
+    ]
+    return LineHead(
+        version,
+        generation,
+        sequence,
+        epoch,
+        clock,
+        now,
+        active,
+        waiting,
+        recovering == 1,
+        closed == 1,
+        fast,
+        slow,
+        samples,
+    )

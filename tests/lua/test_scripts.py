@@ -1,0 +1,281 @@
+"""Each script does on every kind of server what its header and its one typed method say."""
+
+import inspect
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from ropeline.lua.errors import StoreFull, StoreReadOnly, StoreRefused
+from ropeline.lua.keys import DirectoryKeys, TenantKeys
+from ropeline.lua.line_settings import LineSettings
+from ropeline.lua.loader import load_script, script_names
+from ropeline.lua.results import LineHead, Outcome, StaleSettings, Verdict
+from ropeline.lua.scripts import CommandClient, DirectoryScripts, LineScripts
+from ropeline.lua.visits import Visit
+from tests.lua.headers import read_header
+from tests.servers import Cluster, Pair, Server, StartServer
+from tests.system import find_program
+
+# What a method makes out of itself rather than takes from its caller.
+DERIVED = {"now", "run", "channel", "message", "count"}
+SETTINGS = LineSettings(quota=2, rate=-1)
+
+
+class Recorder:
+    """A client that remembers the arguments of the last call of each script."""
+
+    def __init__(self, client: CommandClient) -> None:
+        self._client = client
+        self.calls: dict[str, tuple[Any, ...]] = {}
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        if args[0] == "EVALSHA":
+            self.calls[args[1]] = args[2:]
+        return await self._client.execute_command(*args, **options)
+
+
+def a_visit(**fields: Any) -> Visit:
+    return Visit(os.urandom(16), **fields)
+
+
+async def call_each_script(client: CommandClient, tenant: str) -> None:
+    """Every script once, on a line with somebody in each state."""
+    line, directory = LineScripts(client, "gate", tenant), DirectoryScripts(client, "gate")
+    assert await directory.claim_routes(tenant, routes=[f"{tenant}.example.com/"]) is None
+    assert tenant in await directory.tenant_names()
+    assert await line.visit([a_visit()]) == StaleSettings(-1)
+    written = await line.configure(expected=0, version=1, settings="{}", numbers=SETTINGS)
+    assert (written.written, written.version) == (True, 1)
+    assert await line.read_settings() == (1, 0, "{}")
+    head, outcomes = await decided(line, a_visit(), a_visit(), a_visit())
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.CALLED, Verdict.CALLED, Verdict.UNCONFIRMED]
+    place, end = outcomes[2].place, outcomes[2].end
+    waiting = a_visit(ticketed=True, id=os.urandom(16), place=place, end=end, epoch=head.epoch, sequence=head.sequence)
+    head, outcomes = await decided(line, waiting)
+    assert (outcomes[0].verdict, outcomes[0].position, head.waiting, head.active) == (Verdict.WAITING, 1, 1, 2)
+    ticked = await line.tick(caller_clock=head.clock)
+    assert ticked is not None
+    assert not ticked[1]
+    status = await line.status()
+    assert status is not None
+    assert (status.counters.joined, status.counters.unseen) == (3, 2)
+    left = await line.leave(id=waiting.id)
+    assert left is not None
+    assert left[1]
+    revoked = await line.revoke([waiting.id])
+    assert revoked is not None
+    assert revoked[1] == 0
+    flushed = await line.flush()
+    assert flushed is not None
+    assert (flushed.generation, flushed.active) == (1, 0)
+
+
+async def decided(line: LineScripts, *visits: Visit) -> tuple[LineHead, list[Outcome]]:
+    reply = await line.visit(visits)
+    assert not isinstance(reply, StaleSettings)
+    return reply
+
+
+@pytest.fixture
+async def client(any_server: Server) -> AsyncIterator[CommandClient]:
+    client = any_server.connect()
+    yield client
+    await client.aclose()
+
+
+def method_of(name: str) -> Any:
+    folder, _, method = name.partition("/")
+    return getattr(LineScripts if folder == "line" else DirectoryScripts, "visit" if method == "visit_full" else method)
+
+
+@pytest.mark.parametrize("name", script_names())
+def test_a_header_says_what_the_typed_method_takes(name: str) -> None:
+    header = read_header(load_script(name).text)
+    taken = [parameter for parameter in inspect.signature(method_of(name)).parameters if parameter != "self"]
+    said = [argument for argument in header.arguments if argument not in DERIVED]
+    assert header.name == name.partition("/")[2]
+    # What may be given several times is a plural of the method.
+    assert {argument if argument in taken else f"{argument}s" for argument in said} == set(taken)
+    assert header.returns
+    assert header.cost.startswith("O(")
+
+
+@pytest.mark.parametrize("name", script_names())
+def test_a_header_names_the_keys_in_their_order(name: str) -> None:
+    header = read_header(load_script(name).text)
+    keys = TenantKeys("gate", "acme").line() if name.startswith("line/") else ("x:tenants", "x:hosts")
+    assert header.keys == tuple(key.rpartition(":")[2] for key in keys)
+
+
+@pytest.mark.parametrize("name", script_names())
+def test_only_scripts_that_add_visitors_are_refused_by_a_full_server(name: str) -> None:
+    expected = {"line/status": "flags=no-writes", "line/visit": "", "directory/claim_routes": ""}
+    assert read_header(load_script(name).text).flags == expected.get(name, "flags=allow-oom")
+
+
+async def test_as_many_keys_and_arguments_are_sent_as_the_headers_number(
+    client: CommandClient, tenant_name: str
+) -> None:
+    recorder = Recorder(client)
+    await call_each_script(recorder, tenant_name)
+    for name in script_names():
+        if name == "line/visit_full":
+            continue
+        header = read_header(load_script(name).text)
+        count, *rest = recorder.calls[load_script(name).sha]
+        assert count == len(header.keys), name
+        assert len(rest) - count == len(header.arguments), name
+
+
+async def test_every_script_works_on_every_server(client: CommandClient, tenant_name: str) -> None:
+    await call_each_script(client, tenant_name)
+
+
+async def test_every_script_works_on_a_cluster(
+    cluster_store: CommandClient, cluster: Cluster, tenant_name: str
+) -> None:
+    await call_each_script(cluster_store, tenant_name)
+
+
+async def test_a_server_that_forgot_its_scripts_is_no_error(fresh_server: Server, tenant_name: str) -> None:
+    client = fresh_server.connect()
+    await call_each_script(client, tenant_name)
+    await client.script_flush()
+    line = LineScripts(client, "gate", tenant_name)
+    assert await line.status() is not None
+    await client.script_flush()
+    assert await line.tick() is not None
+    await client.aclose()
+
+
+async def test_a_full_server_serves_those_whom_it_knows_and_stores_nobody_new(
+    fresh_server: Server, tenant_name: str
+) -> None:
+    client = fresh_server.connect()
+    line = LineScripts(client, "gate", tenant_name)
+    await line.configure(expected=0, version=1, settings="{}", numbers=LineSettings(quota=1))
+    head, outcomes = await decided(line, a_visit(), a_visit())
+    first = a_visit(ticketed=True, state=1, id=os.urandom(16), place=outcomes[1].place, end=outcomes[1].end)
+    _, outcomes = await decided(line, first)
+    await client.config_set("maxmemory", 1)
+    known, unconfirmed, let_in_without_it, stranger = (
+        first,
+        a_visit(ticketed=True, id=os.urandom(16), place=outcomes[0].place + 1, end=head.clock + 20_000),
+        a_visit(ticketed=True, state=3, id=os.urandom(16), place=outcomes[0].place + 2, end=head.clock + 20_000),
+        a_visit(),
+    )
+    _, outcomes = await decided(line, known, unconfirmed, let_in_without_it, stranger)
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.WAITING, Verdict.FULL, Verdict.FULL, Verdict.FULL]
+    assert await line.leave(id=first.id) is not None
+    assert await line.tick() is not None
+    with pytest.raises(StoreFull):
+        await DirectoryScripts(client, "gate").claim_routes(tenant_name, routes=["a.example.com/"])
+    await client.aclose()
+
+
+async def test_a_replica_refuses_changes_and_answers_reads(pair: Pair, tenant_name: str) -> None:
+    primary, replica = pair.primary.connect(), pair.replica.connect()
+    await LineScripts(primary, "gate", tenant_name).configure(expected=0, version=1, settings="{}", numbers=SETTINGS)
+    await primary.wait(1, 2000)
+    with pytest.raises(StoreReadOnly):
+        await LineScripts(replica, "gate", tenant_name).visit([a_visit()])
+    assert await LineScripts(replica, "gate", tenant_name).status() is not None
+    await primary.aclose()
+    await replica.aclose()
+
+
+@pytest.mark.parametrize(
+    ("count", "blob"),
+    [(0, b""), (1, b"x"), (1, b"\x09" + bytes(93)), (129, bytes(129 * 94)), (1, bytes(2) + b"\xff" * 92)],
+)
+async def test_a_malformed_batch_is_refused_before_anything_is_written(
+    client: CommandClient, tenant_name: str, count: int, blob: bytes
+) -> None:
+    line = LineScripts(client, "gate", tenant_name)
+    await line.configure(expected=0, version=1, settings="{}", numbers=SETTINGS)
+    keys = TenantKeys("gate", tenant_name).line()
+    source = load_script("line/visit")
+    with pytest.raises(Exception, match="INVALID visits"):
+        await client.execute_command("EVAL", source.text, len(keys), *keys, "", "", 0, 0, 0, count, blob)
+    assert not await client.execute_command("EXISTS", TenantKeys("gate", tenant_name).state)
+
+
+async def test_wrong_ids_and_routes_are_refused_before_anything_is_written(
+    client: CommandClient, tenant_name: str
+) -> None:
+    line = LineScripts(client, "gate", tenant_name)
+    await line.configure(expected=0, version=1, settings="{}", numbers=SETTINGS)
+    for ids in ([], [b"short"], [bytes(16)] * 101):
+        with pytest.raises(StoreRefused, match="INVALID ids"):
+            await line.revoke(ids)
+    with pytest.raises(StoreRefused, match="INVALID routes"):
+        await DirectoryScripts(client, "gate").claim_routes(tenant_name, routes=[])
+    assert not await client.execute_command("EXISTS", TenantKeys("gate", tenant_name).gone)
+
+
+async def test_a_route_that_another_tenant_has_is_named_and_nothing_changes(
+    client: CommandClient, tenant_name: str
+) -> None:
+    directory, other = DirectoryScripts(client, "gate"), f"{tenant_name}-other"
+    taken, free = f"{tenant_name}.example.com/", f"{tenant_name}.example.org/"
+    await directory.claim_routes(tenant_name, routes=[taken])
+    assert await directory.claim_routes(other, routes=[free, taken]) == (taken, tenant_name)
+    assert other not in await directory.tenant_names()
+    await directory.claim_routes(tenant_name, routes=[free])
+    assert await directory.claim_routes(other, routes=[taken]) is None
+
+
+async def test_every_key_is_in_the_data_dictionary(fresh_server: Server, tenant_name: str) -> None:
+    client = fresh_server.connect()
+    await call_each_script(client, tenant_name)
+    line = LineScripts(client, "gate", tenant_name)
+    await line.configure(expected=1, version=2, settings="{}", numbers=LineSettings(quota=1, join_limit=5))
+    await decided(line, a_visit(first=1, second=2), a_visit(first=3, second=4))
+    dictionary = (resources_folder() / "README.md").read_text(encoding="utf-8")
+    for key in await client.keys("*"):
+        assert isinstance(key, bytes)
+        documented = key.decode().replace(f"{{{tenant_name}}}", "{tenant}")
+        assert f"| `{documented}` |" in dictionary
+    directory = DirectoryKeys("gate")
+    for documented in (*TenantKeys("gate", "tenant").line(), directory.tenants, directory.hosts):
+        assert f"| `{documented}` |" in dictionary
+    await client.aclose()
+
+
+def resources_folder() -> Any:
+    from importlib import resources
+
+    return resources.files("ropeline.lua")
+
+
+@pytest.mark.requires_system("luacheck")
+def test_the_expanded_scripts_are_clean_to_luacheck() -> None:
+    for name in script_names():
+        checked = subprocess.run(
+            [find_program("luacheck"), "-", "--no-color", "--std", "lua51", "--no-max-line-length", "--ignore", "211",
+             "--globals", "redis", "cjson", "struct", "KEYS", "ARGV"],
+            input=load_script(name).text.partition("\n")[2],
+            capture_output=True,
+            text=True,
+            check=False,
+        )  # fmt: skip
+        assert checked.returncode == 0, f"{name}\n{checked.stdout}"
+
+
+async def test_a_sequence_number_rises_with_every_change(start_server: StartServer, tenant_name: str) -> None:
+    client = start_server().connect()
+    line = LineScripts(client, "gate", tenant_name)
+    await line.configure(expected=0, version=1, settings="{}", numbers=SETTINGS)
+    seen = []
+    for _ in range(3):
+        head, _ = await decided(line, a_visit())
+        ticked, left, revoked = await line.tick(), await line.leave(id=bytes(16)), await line.revoke([bytes(16)])
+        assert ticked is not None
+        assert left is not None
+        assert revoked is not None
+        seen += [head.sequence, ticked[0].sequence, left[0].sequence, revoked[0].sequence]
+    assert seen == list(range(1, 13))
+    await client.aclose()
