@@ -1,0 +1,210 @@
+"""What a line holds in plain Python, with the rules that every script on it shares: clock, epochs, tokens, ends.
+
+Times: `now`, places and epochs are microseconds, everything else is milliseconds of the tenant clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from ropeline.lua.line_settings import LineSettings, Method
+from ropeline.lua.visits import Visit
+from tests.line.sorted_set import SortedSet
+
+BAND = 10**14
+"""Scores below -BAND are called sessions, from there to 0 admitted ones, above 0 waiting ones."""
+
+UNCONFIRMED, WAITING, ADMITTED, EMERGENCY = range(4)
+
+
+@dataclass
+class Config:
+    """What the `config` hash holds."""
+
+    numbers: LineSettings
+    version: int
+    generation: int
+    worthless: int
+    keep: int
+
+
+@dataclass
+class State:
+    """What the `state` hash holds; the counters come last, under the names of `Counters`."""
+
+    clock: int = 0  # us
+    last: int = 0
+    sequence: int = 0
+    epoch: int = 0
+    formers: dict[int, int] = field(default_factory=dict)
+    closed_until: int = 0
+    place: int = 0
+    tokens: float = 0.0
+    unconfirmed: int = 0
+    sampled: int = 0
+    sampled_called: int = 0
+    fast: float = 0.0
+    slow: float = 0.0
+    samples: int = 0
+    run: str = ""
+    joined: int = 0
+    called: int = 0
+    admitted: int = 0
+    abandoned: int = 0
+    missed: int = 0
+    ended: int = 0
+    left: int = 0
+    revoked: int = 0
+    restored: int = 0
+    limited: int = 0
+    waited_ms: int = 0
+    estimates: int = 0
+    estimate_error_ms: int = 0
+
+
+class LineState:
+    """A line between two calls, and what a call does before and beside deciding on visits."""
+
+    def __init__(self) -> None:
+        self.sessions = SortedSet()
+        self.pool = SortedSet()
+        self.gone = SortedSet()
+        self.spent = SortedSet()
+        self.missed = SortedSet()
+        self.joins: dict[str, tuple[int, int, int]] = {}
+        self.history: list[int] = []
+        self.stored: State | None = None
+        self.stored_config: Config | None = None
+
+    # -- clock and epoch
+
+    @property
+    def config(self) -> Config:
+        if self.stored_config is None:
+            raise LookupError("the tenant has no settings")
+        return self.stored_config
+
+    @property
+    def numbers(self) -> LineSettings:
+        return self.config.numbers
+
+    @property
+    def state(self) -> State:
+        if self.stored is None:
+            raise LookupError("the line has no state")
+        return self.stored
+
+    @property
+    def clock(self) -> int:
+        return self.state.clock // 1000
+
+    def _read(self, now: int, run: str, caller_clock: int) -> None:
+        """The tenant clock goes on by what the server's clock did, never back and at most one step, or to the caller's."""
+        self.now, self.run = now, run
+        self.is_missing, self.elapsed = self.stored is None, 0
+        if self.stored is None:
+            self.stored = State(clock=caller_clock * 1000 if caller_clock else now)
+        else:
+            self.elapsed = max(0, min(now - self.stored.last, self.numbers.clock_step * 1000))
+            self.stored.clock = max(self.stored.clock + self.elapsed, caller_clock * 1000)
+        self.stored.last = now
+
+    def _open(self, is_known: bool, evidence: Iterable[int] = (), valid: Sequence[Visit] = ()) -> None:
+        self._refill()
+        self._begin_epoch(is_known, list(evidence), valid)
+        self._judge()
+
+    def _judge(self) -> None:
+        self.is_recovering = self.clock < self.state.closed_until
+        self.is_closed = self.is_recovering or self.numbers.closed or self.numbers.method is Method.REJECT
+
+    def _refill(self) -> None:
+        state, rate = self.state, self.numbers.rate
+        if rate < 0:
+            state.tokens = 500
+            return
+        burst = max(1, rate / 60) if rate else 0
+        if self.is_missing:
+            state.tokens = burst
+        state.tokens = min(burst, state.tokens + self.elapsed * rate / 60_000_000)
+
+    def _begin_epoch(self, is_known: bool, evidence: list[int], valid: Sequence[Visit]) -> None:
+        state = self.state
+        if not (self.is_missing or state.run != self.run or evidence):
+            return
+        newest = max([state.epoch, *evidence])
+        if state.epoch:
+            state.formers[state.epoch] = self.clock
+        state.formers.update(dict.fromkeys(evidence, self.clock))
+        state.epoch = max(self.now, newest + 1 + self.now % 1_000_000)
+        state.run = self.run
+        if self.is_missing and not is_known:
+            state.place = self.now
+            return
+        state.formers = {
+            epoch: ended for epoch, ended in state.formers.items() if ended + self.config.keep > self.clock
+        }
+        state.place = max([state.place, self.now, *(ticket.place for ticket in valid)]) + 5_000_000
+        state.sequence = max([state.sequence, *(ticket.sequence for ticket in valid)])
+        state.closed_until = self.clock + self.numbers.recovery_hold
+        state.unconfirmed = self.clock
+        state.tokens = 0
+
+    def _is_worth_something(self, ticket: Visit) -> bool:
+        return ticket.end > self.config.worthless and ticket.end + self.numbers.return_within > self.clock
+
+    def _tells_of_a_loss(self, ticket: Visit) -> bool:
+        if ticket.epoch == self.state.epoch:
+            return ticket.sequence > self.state.sequence
+        return ticket.epoch not in self.state.formers
+
+    # -- sessions
+
+    def _put(self, session: bytes, score: int, ends: int) -> None:
+        self.sessions.add(session, score)
+        self.pool.add(session, ends)
+
+    def _forget(self, session: bytes) -> None:
+        self.sessions.remove(session)
+        self.pool.remove(session)
+
+    def _has_ended(self, session: bytes) -> bool:
+        ends = self.pool.score_of(session)
+        return ends is not None and ends <= self.clock
+
+    def _retire(self, ids: Iterable[bytes]) -> None:
+        """A visit that ran out is spent, a call in vain is missed the first time and spent the second time."""
+        retired = {session: self.sessions.scores[session] for session in ids}
+        missed_before = set(self.missed.scores)
+        for session, score in retired.items():
+            self._forget(session)
+            if score > 0:
+                self.state.abandoned += 1
+            elif score > -BAND:
+                self.state.ended += 1
+                self.spent.add(session, self.clock)
+            else:
+                self.state.missed += 1
+                (self.spent if session in missed_before else self.missed).add(session, self.clock)
+
+    def _purge(self, most: int) -> bool:
+        ended = self.pool.up_to(self.clock, most)
+        self._retire(ended)
+        return len(ended) == most
+
+    def _empty(self, generation: int) -> None:
+        for emptied in (self.sessions, self.pool, self.gone, self.spent, self.missed):
+            emptied.clear()
+        self.joins.clear()
+        self.stored_config = replace(self.config, generation=generation)
+
+    def _session_end(self, since: int) -> int:
+        """When a visit that began at `since` ends if it is seen now."""
+        ends = (self.clock if self.numbers.renew else since) + self.numbers.session_ttl
+        return min(ends, since + self.numbers.session_max) if self.numbers.session_max else ends
+
+    def _promised_end(self, ticket: Visit) -> int:
+        """The same for an admitted ticket, and not before what it says unless that is past `session_max`."""
+        ends = max(ticket.end, self._session_end(ticket.since))
+        return min(ends, ticket.since + self.numbers.session_max) if self.numbers.session_max else ends
