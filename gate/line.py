@@ -1,0 +1,284 @@
+"""One tenant's line as a gate process sees it: visits travel to the store in batches, within one deadline.
+
+The visits that reach the process in one turn of its event loop go as one script call, at most two calls are under way,
+and the next batch grows meanwhile. What the process has to remember of the line (its clock, its epoch, revoked ids)
+stays here too, so that it can be given back to a store that lost it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import Final
+
+from ropeline.gate.breaker import Breaker
+from ropeline.gate.deadline import within
+from ropeline.gate.ids import new_id
+from ropeline.gate.tickets import Ticket
+from ropeline.lua.errors import StoreError, StoreTimeout
+from ropeline.lua.line_settings import LineSettings
+from ropeline.lua.results import LineHead, Outcome, StaleSettings
+from ropeline.lua.scripts import LineScripts
+from ropeline.lua.visits import LARGEST_BATCH, Visit
+
+__all__ = ["Line", "SettingsCopy", "ticket_visit"]
+
+_log = logging.getLogger("ropeline.gate.line")
+
+_CALLS_UNDER_WAY: Final = 2
+_REVOKED_REMEMBERED: Final = 10_000
+_REVOKED_A_CALL: Final = 100
+
+
+class SettingsCopy:
+    """The newest settings of a tenant that this process knows, ready to be written back into a store that lost them.
+
+    `version` and `generation` as in LineScripts; `text` is the settings as JSON, `numbers` their part for the scripts.
+    """
+
+    __slots__ = ("generation", "numbers", "text", "version")
+
+    def __init__(self, version: int, generation: int, text: str, numbers: LineSettings) -> None:
+        self.version = version
+        self.generation = generation
+        self.text = text
+        self.numbers = numbers
+
+
+class Line:
+    """The only caller of a tenant's line scripts in this process.
+
+    `deadline`: seconds for one visit, over waiting for a connection, connecting and the call. Every method raises
+    StoreError when the store does not do its work; after the first failure at once, until a probe has found it well.
+    """
+
+    def __init__(self, scripts: LineScripts, settings: SettingsCopy, *, deadline: float) -> None:
+        self.scripts = scripts
+        self.settings = settings
+        self.deadline = deadline
+        self.head: LineHead | None = None
+        self.revoked: OrderedDict[bytes, None] = OrderedDict()
+        self.on_stale: Callable[[], object] | None = None
+        """Called when a reply shows that the store has newer settings, or another flush generation, than this process."""
+        self._untold: dict[bytes, None] = {}
+        self.breaker = Breaker(scripts.tenant, self.tick)
+        self._clock_known_at = 0.0
+        self._waiting: list[tuple[Visit, asyncio.Future[tuple[LineHead, Outcome]]]] = []
+        self._calls_under_way = 0
+        self._is_scheduled = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the store has newer settings or another flush generation than this process."""
+        head = self.head
+        return head is not None and (
+            head.version != self.settings.version or head.generation != self.settings.generation
+        )
+
+    @property
+    def known_clock(self) -> int:
+        """The highest tenant clock (ms) that a reply carried, 0 none."""
+        return 0 if self.head is None else self.head.clock
+
+    def clock(self) -> int:
+        """The tenant clock (ms) now: the last reply's, carried on by this process's own for one clock step at most; 0 unknown."""
+        if self.head is None:
+            return 0
+        passed = int((time.monotonic() - self._clock_known_at) * 1000)
+        return self.head.clock + min(passed, self.settings.numbers.clock_step)
+
+    async def visit(self, visit: Visit) -> tuple[LineHead, Outcome]:
+        """Decide on one visit, together with all others that arrive in this turn of the event loop."""
+        if self.breaker.failure is not None:
+            raise _again(self.breaker.failure)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[tuple[LineHead, Outcome]] = loop.create_future()
+        self._waiting.append((visit, future))
+        if not self._is_scheduled and self._calls_under_way < _CALLS_UNDER_WAY:
+            self._is_scheduled = True
+            loop.call_soon(self._send_batches)
+        return await future
+
+    async def touch(self, ticket: Ticket) -> None:
+        """Renew a visitor's hold, who is present without asking for anything."""
+        await self.visit(ticket_visit(ticket, new_id(), may_begin=False))
+
+    async def tick(self) -> bool:
+        """Purge a chunk and give free slots on; True when more has ended than was removed."""
+        reply = await within(self.deadline, self.scripts.tick(caller_clock=self.known_clock))
+        if reply is None:
+            if self.head is not None:
+                await self.give_back()
+            return False
+        head, has_more = reply
+        self._remember(head)
+        if head.version < self.settings.version or head.generation < self.settings.generation:
+            await self.give_back()
+        return has_more
+
+    async def leave(self, id: bytes, *, closing: bool) -> bool:
+        """End a session, or with `closing` shorten its hold; True when it was live."""
+        if self.breaker.failure is not None:
+            raise _again(self.breaker.failure)
+        try:
+            call = self.scripts.leave(id=id, closing=closing, caller_clock=self.known_clock)
+            reply = await within(self.deadline, call)
+        except StoreError as error:
+            self.breaker.fail(error)
+            raise
+        if reply is None:
+            return False
+        self._remember(reply[0])
+        return reply[1]
+
+    def revoke(self, ids: Iterable[bytes]) -> None:
+        """Remember ids that were revoked, the newest ten thousand, whatever becomes of the store."""
+        for revoked in ids:
+            self.revoked[revoked] = None
+            self.revoked.move_to_end(revoked)
+        while len(self.revoked) > _REVOKED_REMEMBERED:
+            self.revoked.popitem(last=False)
+
+    async def end_revoked(self, ids: Sequence[bytes] = ()) -> None:
+        """Revoke ids in the store, and those that it could not be told of before; they are tried again at each tick."""
+        self.revoke(ids)
+        self._untold.update(dict.fromkeys(ids))
+        while self._untold:
+            if self.breaker.failure is not None:
+                raise _again(self.breaker.failure)
+            chunk = list(islice(self._untold, _REVOKED_A_CALL))
+            try:
+                if not await self._revoke_chunk(chunk):
+                    await self.give_back()
+                    await self._revoke_chunk(chunk)
+            except StoreError as error:
+                self.breaker.fail(error)
+                raise
+            for id_ in chunk:
+                self._untold.pop(id_, None)
+
+    async def give_back(self) -> None:
+        """Write this process's copy of the settings and the revoked ids into a store that lost them."""
+        copy = self.settings
+        await within(
+            self.deadline,
+            self.scripts.configure(
+                expected=-1,
+                version=copy.version,
+                settings=copy.text,
+                numbers=copy.numbers,
+                generation=copy.generation,
+                caller_clock=self.known_clock,
+            ),
+        )
+        await self._give_back_revoked()
+
+    async def close(self) -> None:
+        """Let the calls under way end and stop probing."""
+        await self.breaker.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _send_batches(self) -> None:
+        self._is_scheduled = False
+        while self._waiting and self._calls_under_way < _CALLS_UNDER_WAY:
+            batch, self._waiting = self._waiting[:LARGEST_BATCH], self._waiting[LARGEST_BATCH:]
+            self._calls_under_way += 1
+            task = asyncio.create_task(self._send(batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, batch: list[tuple[Visit, asyncio.Future[tuple[LineHead, Outcome]]]]) -> None:
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + self.deadline
+        deadline = loop.call_at(ends_at, self._give_up, batch, asyncio.current_task())
+        try:
+            head, outcomes = await self._decide([visit for visit, _ in batch])
+            for (_, future), outcome in zip(batch, outcomes, strict=True):
+                if not future.done():
+                    future.set_result((head, outcome))
+        except asyncio.CancelledError:
+            if loop.time() < ends_at:
+                raise
+        except StoreError as error:
+            self._refuse(batch, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, no visitor may wait for an answer that never comes
+            _log.exception("tenant %s: a call of the line went wrong", self.scripts.tenant)
+            self._refuse(batch, StoreError(f"{type(error).__name__}: {error}"))
+        finally:
+            deadline.cancel()
+            self._calls_under_way -= 1
+        self._send_batches()
+
+    def _give_up(
+        self, batch: list[tuple[Visit, asyncio.Future[tuple[LineHead, Outcome]]]], call: asyncio.Task[None] | None
+    ) -> None:
+        """The deadline has passed. The visitors are told so here, since a call does not always notice that it is cancelled."""
+        self._refuse(batch, StoreTimeout(f"no answer within {round(self.deadline * 1000)} ms"))
+        if call is not None:
+            call.cancel()
+
+    def _refuse(self, batch: list[tuple[Visit, asyncio.Future[tuple[LineHead, Outcome]]]], error: StoreError) -> None:
+        """A call failed: everybody who waits is told so now, also those who were to travel with a later one."""
+        self.breaker.fail(error)
+        refused, self._waiting = batch + self._waiting, []
+        for _, future in refused:
+            if not future.done():
+                future.set_exception(_again(error))
+
+    async def _decide(self, visits: list[Visit]) -> tuple[LineHead, list[Outcome]]:
+        for _ in range(2):
+            reply = await self.scripts.visit(
+                visits,
+                caller_clock=self.known_clock,
+                known_version=self.settings.version,
+                known_generation=self.settings.generation,
+            )
+            if not isinstance(reply, StaleSettings):
+                self._remember(reply[0])
+                return reply
+            await self.give_back()
+        raise StoreError(f"tenant {self.scripts.tenant}: the store does not keep the settings that are given to it")
+
+    def _remember(self, head: LineHead) -> None:
+        known = self.head
+        if known is not None and (head.epoch, head.sequence) < (known.epoch, known.sequence):
+            return
+        self.head = head
+        self._clock_known_at = time.monotonic()
+        if self.is_stale and self.on_stale is not None:
+            self.on_stale()
+        if known is not None and head.epoch != known.epoch and self.revoked:
+            task = asyncio.create_task(self._give_back_revoked_later())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _give_back_revoked_later(self) -> None:
+        try:
+            await self._give_back_revoked()
+        except StoreError as error:
+            self.breaker.fail(error)
+
+    async def _give_back_revoked(self) -> None:
+        ids = list(self.revoked)
+        for start in range(0, len(ids), _REVOKED_A_CALL):
+            await self._revoke_chunk(ids[start : start + _REVOKED_A_CALL])
+
+    async def _revoke_chunk(self, ids: list[bytes]) -> bool:
+        """Revoke at most a hundred ids; False when the store does not have the tenant."""
+        reply = await within(self.deadline, self.scripts.revoke(ids, caller_clock=self.known_clock))
+        return reply is not None
+
+
+def ticket_visit(ticket: Ticket, fresh: bytes, *, may_begin: bool, first: int = 0, second: int = 0) -> Visit:
+    """A visit with a ticket; `may_begin`: it gets a new one, with the id `fresh`, when this one has ended."""
+    return Visit(fresh, True, not may_begin, ticket.state, ticket.id, *ticket[3:], first, second)  # noqa: FBT003 - in the order of the tuple, for speed
+
+
+def _again(error: StoreError) -> StoreError:
+    """The same failure for somebody else: one exception raised many times would collect a traceback of all of them."""
+    return type(error)(*error.args)

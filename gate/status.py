@@ -1,0 +1,128 @@
+"""The JSON that tells a visitor or its client how things stand, with Cloudflare's field names where it has them.
+
+Written by hand as text, since it is the answer to nearly every poll: what does not change is put together once for each
+version of the settings.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Final
+
+from ropeline.gate.decision import Decision, Kind
+from ropeline.gate.settings import TenantSettings
+from ropeline.gate.tickets import TicketState
+
+__all__ = ["StatusText", "place_held_seconds", "state_of"]
+
+_NULL: Final = "null"
+
+
+def state_of(decision: Decision) -> str:
+    """The one word for what a visitor's client has to know."""
+    kind, tenant = decision.kind, decision.tenant
+    if kind is Kind.QUEUED:
+        if tenant is not None and tenant.settings.paused:
+            return "paused"
+        if decision.head is not None and decision.head.recovering:
+            return "recovering"
+        unconfirmed = decision.ticket is not None and decision.ticket.state is TicketState.UNCONFIRMED
+        return "unconfirmed" if unconfirmed else "waiting"
+    return "admitted" if kind.passes else _STATES[kind]
+
+
+_STATES = {
+    Kind.CLOSED: "closed",
+    Kind.NO_TICKET: "ended",
+    Kind.LIMITED: "limited",
+    Kind.UNAVAILABLE: "store_down",
+    Kind.BLOCKED: "blocked",
+    Kind.PREFLIGHT: "preflight",
+    Kind.MISDIRECTED: "misdirected",
+}
+
+
+def place_held_seconds(decision: Decision) -> int | None:
+    """How long the place outlives the last sign of the visitor; None when there is none or it does not count yet."""
+    tenant, ticket = decision.tenant, decision.ticket
+    if tenant is None or ticket is None or ticket.state is not TicketState.WAITING:
+        return None
+    return int(tenant.settings.waiting_ttl + tenant.settings.return_within)
+
+
+class StatusText:
+    """Writes the status of one tenant's visitors; `status_path` as clients are to ask for it again."""
+
+    __slots__ = ("_held", "_keepalive", "_second", "_second_text", "_tail")
+
+    def __init__(self, settings: TenantSettings, status_path: str) -> None:
+        method = settings.queueing_method
+        constant = {
+            "queueAll": settings.queue_all,
+            "queueingMethod": method,
+            "isFIFOQueue": method == "fifo",
+            "isRandomQueue": False,
+            "isPassthroughQueue": method == "passthrough",
+            "isRejectQueue": method == "reject",
+            "isEventActive": False,
+            "isEventPrequeueing": False,
+            "timeUntilEventStart": 0,
+            "timeUntilEventStartFormatted": "",
+            "timeUntilEventEnd": 0,
+            "timeUntilEventEndFormatted": "",
+            "shuffleAtEventStart": False,
+            "waitTime25Percentile": 0,
+            "waitTime50Percentile": 0,
+            "waitTime75Percentile": 0,
+            "statusUrl": status_path,
+            "tenant": settings.name,
+            "tenantName": settings.title,
+        }
+        self._tail = json.dumps(constant, separators=(",", ":"))[1:].encode() + b"}"
+        self._held = int(settings.waiting_ttl + settings.return_within)
+        self._keepalive = settings.keepalive_interval_ms / 1000
+        self._second = 0
+        self._second_text = ""
+
+    def write(self, decision: Decision, refresh: float, *, alias: bool = False) -> bytes:
+        """The status as a JSON document; `refresh`: seconds until it is worth asking again, 0 never.
+
+        With `alias` it stands under `cfWaitingRoom`, for clients that were written for Cloudflare's.
+        """
+        state = state_of(decision)
+        head, wait, position = decision.head, decision.wait, decision.position
+        admitted = decision.kind.passes
+        if wait is None:
+            known, minutes, formatted, estimate = "false", 0, "unknown", _NULL
+        else:
+            known, minutes = "true", math.ceil(wait[1] / 60)
+            formatted = "1 minute" if minutes == 1 else f"{minutes} minutes"
+            estimate = f'{{"low":{wait[0]},"high":{wait[1]}}}'
+        in_line = position > 0
+        ends: float | str = _NULL
+        if admitted and decision.ticket is not None and decision.tenant is not None:
+            clock = decision.tenant.line.clock()
+            ends = max(0, (decision.ticket.end - clock) // 1000) if clock else _NULL
+        held: int | str = _NULL
+        if in_line and decision.ticket is not None and decision.ticket.state is TicketState.WAITING:
+            held = self._held
+        text = (
+            f'{{"{"cfWaitingRoom" if alias else "waitingRoom"}":{{"inWaitingRoom":{"false" if admitted else "true"},'
+            f'"state":"{state}","position":{position if in_line else _NULL},'
+            f'"usersAhead":{position - 1 if in_line else _NULL},"waitTimeKnown":{known},"waitTime":{minutes},'
+            f'"waitTimeFormatted":"{formatted}","estimatedWaitSeconds":{estimate},'
+            f'"queueIsFull":{"true" if state == "closed" else "false"},"lastUpdated":"{self._time(head.now if head else 0)}",'
+            f'"refreshIntervalSeconds":{refresh:.3g},"sessionEndsInSeconds":{ends},'
+            f'"keepaliveIntervalSeconds":{self._keepalive if admitted else _NULL},'
+            f'"placeHeldSeconds":{held},'
+        )
+        return text.encode() + self._tail
+
+    def _time(self, now: int) -> str:
+        second = now // 1_000_000 or int(datetime.now(UTC).timestamp())
+        if second != self._second:
+            self._second = second
+            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return self._second_text
