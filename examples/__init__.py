@@ -1,0 +1,1 @@
+"""Small complete sites that stand behind the gate; `ropeline up` runs the ticket shop."""

@@ -1,0 +1,111 @@
+"""The shop in a browser: a purchase with and without JavaScript, in light and dark, on a phone."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from ropeline.examples.ticketshop import payment
+from ropeline.examples.ticketshop.app import create_shop
+from tests.sites import serving
+from tests.system import find_program
+
+pytestmark = pytest.mark.requires_system("chromium")
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        launched = await playwright.chromium.launch(executable_path=find_program("chromium"), args=FLAGS)
+        yield launched
+        await launched.close()
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[str]:
+    """The shop on one site and its payment page on another."""
+    async with serving(payment.app, host="localhost") as elsewhere, serving(create_shop(f"{elsewhere}/pay")) as address:
+        yield address
+
+
+async def buy(page: Page, shop: str) -> None:
+    await page.goto(shop)
+    await page.get_by_role("link", name="Paper Lions Unplugged").click()
+    await page.get_by_label("Seats", exact=True).select_option("3")
+    await page.get_by_role("button", name="Add to cart").click()
+    await page.get_by_role("link", name="Go to checkout").click()
+    await page.get_by_label("Name").fill("Anna Berg")
+    await page.get_by_label("E-mail").fill("anna@example.com")
+    await page.get_by_role("button", name="Place the order").click()
+    await page.get_by_role("button", name="Continue to payment").click()
+    await expect(page.get_by_text("This page stands on another site")).to_be_visible()
+    assert not page.url.startswith(shop)
+    await page.get_by_role("link", name="Pay and return").click()
+    await expect(page.get_by_role("heading", name="See you there, Anna Berg")).to_be_visible()
+    assert page.url.startswith(shop)
+
+
+@pytest.mark.parametrize("scripted", [True, False])
+async def test_tickets_are_bought_with_and_without_javascript(browser: Browser, shop: str, scripted: bool) -> None:
+    context = await browser.new_context(java_script_enabled=scripted)
+    await buy(await context.new_page(), shop)
+
+
+async def test_the_seats_left_are_kept_up_to_date(browser: Browser, shop: str) -> None:
+    watching = await browser.new_page()
+    await watching.goto(f"{shop}/events/paper-lions")
+    await expect(watching.locator("[data-seats]")).to_have_text("1,200")
+    await buy(await (await browser.new_context()).new_page(), shop)
+    await expect(watching.locator("[data-seats]")).to_have_text("1,197")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_no_page_has_an_accessibility_violation(browser: Browser, shop: str, scheme: str) -> None:
+    context = await browser.new_context(color_scheme="dark" if scheme == "dark" else "light")
+    page = await context.new_page()
+
+    async def check() -> None:
+        results = await Axe().run(page)
+        assert results.violations_count == 0, f"{page.url}: {results.generate_report()}"
+
+    for path in ("/", "/cart", "/events/aurora-vale", "/no-such-page"):
+        await page.goto(shop + path)
+        await check()
+    await page.get_by_role("link", name="See the events").click()
+    await page.get_by_role("link", name="The Long Summer").click()
+    await page.get_by_role("button", name="Add to cart").click()
+    await check()
+    await page.get_by_role("link", name="Go to checkout").click()
+    await page.locator("form").evaluate("form => { form.noValidate = true; }")
+    await page.get_by_role("button", name="Place the order").click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+    await check()
+    await page.get_by_label("Name").fill("Anna Berg")
+    await page.get_by_label("E-mail").fill("anna@example.com")
+    await page.get_by_role("button", name="Place the order").click()
+    await check()
+    await page.get_by_role("button", name="Continue to payment").click()
+    await check()
+    await page.get_by_role("link", name="Pay and return").click()
+    await check()
+
+
+async def test_no_page_scrolls_sideways_on_the_narrowest_phone(browser: Browser, shop: str) -> None:
+    context = await browser.new_context(viewport={"width": 320, "height": 640})
+    page = await context.new_page()
+    await page.goto(f"{shop}/events/midnight-symphony")
+    await page.get_by_role("button", name="Add to cart").click()
+    for path in ("/", "/events/midnight-symphony", "/cart", "/checkout", "/no-such-page"):
+        await page.goto(shop + path)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 320, path
