@@ -1,0 +1,172 @@
+"""The command line: every command with its options, and nothing of what they do.
+
+A command names its handler as "module:function" in the default `handler`; the module is imported when the command
+runs, so that no command pays for another one. The function takes the parsed options and returns the exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NoReturn, TypeAlias
+
+from ropeline import __version__
+from ropeline.cli import bench, faults
+from ropeline.cli.errors import UsageError
+
+__all__ = ["DEFAULT_FOLDER", "LARGEST_CROWD", "Commands", "Parser", "build_parser", "whole_number"]
+
+DEFAULT_FOLDER: Final = ".ropeline"
+LARGEST_CROWD: Final = 2000
+_LARGEST_QUOTA: Final = 10_000_000
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are an exception, so that one place prints them."""
+
+    def __init__(self, **options: object) -> None:
+        # An abbreviation that works today is ambiguous tomorrow.
+        super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]  # handed on as they came
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message.removeprefix('argument ')} (see {self.prog} --help)")
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 - argparse has no other name for it
+"""What `add_parser` is called on to add a command to a group."""
+
+
+def build_parser() -> Parser:
+    """The parser of the whole command line."""
+    parser = Parser(prog="ropeline", description="A waiting room for a web site, kept in Redis or Valkey.")
+    parser.add_argument("--version", action="version", version=f"ropeline {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, title="commands")
+    _add_up(commands)
+    _add_tenant(commands)
+    _add_status(commands)
+    _add_doctor(commands)
+    _add_group(commands, "bench", "measure the gate on this machine", bench.add_commands)
+    _add_group(commands, "faults", "show what becomes of visitors when the store fails", faults.add_commands)
+    return parser
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """A type of argument: a whole number between two bounds, both allowed."""
+
+    def read(text: str) -> int:
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else -1
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from {low} to {high}")
+        return number
+
+    return read
+
+
+def _add_up(commands: Commands) -> None:
+    up = commands.add_parser(
+        "up",
+        help="serve the demo shop behind the gate",
+        description="Serve a small ticket shop behind the gate, with a Valkey server of its own, until Ctrl-C.",
+    )
+    up.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address that the shop listens on")
+    up.add_argument(
+        "--port", default=8000, type=whole_number(0, 65535), help="port that the shop listens on; 0 takes a free one"
+    )
+    _add_place(
+        up,
+        folder="folder for the store's data and the secret key; made when missing",
+        url="use this Redis or Valkey instead of an own one (else ROPELINE_REDIS_URL, REDIS_URL)",
+    )
+    up.add_argument(
+        "--quota",
+        type=whole_number(0, _LARGEST_QUOTA),
+        metavar="N",
+        help="most visitors in the shop at once (else 1, or a tenth of the crowd, or what was set meanwhile)",
+    )
+    up.add_argument(
+        "--tenant-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a further host name under which the shop is asked for; may be given several times",
+    )
+    up.add_argument(
+        "--crowd",
+        default=0,
+        type=whole_number(0, LARGEST_CROWD),
+        metavar="N",
+        help=f"send N simulated visitors, at most {LARGEST_CROWD}",
+    )
+    up.add_argument("--no-status", action="store_true", help="print addresses and log lines only, no status")
+    up.set_defaults(handler="ropeline.cli.up:run")
+
+
+def _add_tenant(commands: Commands) -> None:
+    tenant = commands.add_parser("tenant", help="set up, pause and empty tenants", description="Work on tenants.")
+    group = tenant.add_subparsers(dest="tenant_command", required=True, title="commands")
+
+    def add(name: str, text: str, *, named: bool = True) -> Parser:
+        command = group.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        if named:
+            command.add_argument("name", metavar="NAME", help="name of the tenant")
+        _add_place(command)
+        command.set_defaults(handler=f"ropeline.cli.tenant:{name}_tenant" if named else "ropeline.cli.tenant:list_all")
+        return command
+
+    change = add("set", "make a tenant, or change settings of one")
+    change.add_argument(
+        "assignments",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="a setting, such as total_active_users=500 or poll.floor=2; lists are JSON, `none` takes a value away",
+    )
+    for command in (add("get", "show the settings of a tenant"), add("list", "list all tenants", named=False)):
+        _add_json(command)
+    add("pause", "admit nobody for now; the line keeps its order and visitors are told")
+    add("resume", "admit again after a pause")
+    flush = add("flush", "empty the line and the site: every ticket given so far is worthless")
+    flush.add_argument("--yes", action="store_true", help="do not ask; required where nobody can answer")
+    revoke = add("revoke", "end sessions for good")
+    revoke.add_argument("ids", nargs="+", metavar="SESSION_ID", help="id of a session, a UUID")
+
+
+def _add_status(commands: Commands) -> None:
+    status = commands.add_parser(
+        "status", help="show how the lines stand", description="Show how the line of one tenant, or of all, stands."
+    )
+    status.add_argument("name", nargs="?", metavar="NAME", help="one tenant in detail")
+    _add_place(status)
+    _add_json(status)
+    status.add_argument("--watch", action="store_true", help="go on, each second, until Ctrl-C")
+    status.set_defaults(handler="ropeline.cli.status:run")
+
+
+def _add_doctor(commands: Commands) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="check the store",
+        description="Check the store: what it is, whether it keeps what it is given, and how fast it answers.",
+    )
+    _add_place(doctor)
+    _add_json(doctor)
+    doctor.set_defaults(handler="ropeline.cli.doctor:run")
+
+
+def _add_group(commands: Commands, name: str, text: str, add_commands: Callable[[Commands], None]) -> None:
+    group = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    add_commands(group.add_subparsers(dest=f"{name}_command", required=True, title="commands"))
+
+
+def _add_place(
+    parser: Parser,
+    *,
+    folder: str = "folder of a running `ropeline up`, where its store is looked up",
+    url: str = "the store (else ROPELINE_REDIS_URL, REDIS_URL, a running `ropeline up`)",
+) -> None:
+    parser.add_argument("--data", default=Path(DEFAULT_FOLDER), type=Path, metavar="DIR", help=folder)
+    parser.add_argument("--redis-url", metavar="URL", help=url)
+
+
+def _add_json(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")

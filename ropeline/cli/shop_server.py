@@ -1,0 +1,50 @@
+"""The demo shop behind the gate, in uvicorn; needs the `up` extra."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from ropeline.examples.ticketshop.app import app as shop
+from ropeline.gate.gate import Gate
+from ropeline.gate.middleware import GateMiddleware
+
+__all__ = ["ShopServer"]
+
+_DRAIN_SECONDS = 1
+
+
+class ShopServer(uvicorn.Server):
+    """Serves the shop; `should_exit` ends it. Signals are left to who runs it, since more than this has to end."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__(
+            uvicorn.Config(
+                GateMiddleware(shop, gate=gate),
+                http="httptools",
+                lifespan="on",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                # Whose word is believed about a client's address is the gate's decision.
+                proxy_headers=False,
+                timeout_graceful_shutdown=_DRAIN_SECONDS,
+            )
+        )
+
+        self.is_open = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Set `is_open` when requests are served."""
+        await super().startup(sockets)
+        self.is_open.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield

@@ -1,0 +1,203 @@
+"""`ropeline tenant`: makes, shows, changes, pauses and empties tenants in the store."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from ropeline.cli.assignments import Assignment, assign, describe, read_assignment
+from ropeline.cli.errors import UsageError
+from ropeline.cli.place import Place, with_store
+from ropeline.cli.tables import aligned
+from ropeline.gate.fields import SLUG
+from ropeline.gate.tenant_store import ChangedMeanwhile, StoredTenant, TenantStore
+from ropeline.lua.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from ropeline.gate.settings import TenantSettings
+    from ropeline.lua.client import Client
+
+__all__ = [
+    "flush_tenant",
+    "get_tenant",
+    "list_all",
+    "pause_tenant",
+    "resume_tenant",
+    "revoke_tenant",
+    "set_tenant",
+    "tenant_name",
+]
+
+_ATTEMPTS: Final = 5
+_IDS_A_CALL: Final = 100
+
+
+def tenant_name(options: Namespace) -> str:
+    """The tenant that the command line names; raises ConfigurationError for what can be no name."""
+    return str(SLUG.check("NAME", options.name))
+
+
+def set_tenant(options: Namespace) -> int:
+    """Make a tenant or change it, and show what changed."""
+    return _change(options, [read_assignment(text) for text in options.assignments], may_be_new=True)
+
+
+def pause_tenant(options: Namespace) -> int:
+    """Admit nobody until `resume`."""
+    return _change(options, [Assignment("paused", value=True)], may_be_new=False)
+
+
+def resume_tenant(options: Namespace) -> int:
+    """Admit again."""
+    return _change(options, [Assignment("paused", value=False)], may_be_new=False)
+
+
+def get_tenant(options: Namespace) -> int:
+    """Show every setting of a tenant."""
+    name = tenant_name(options)
+
+    async def work(store: TenantStore, _client: Client, _place: Place) -> int:
+        stored = await store.read(name)
+        if options.json:
+            print(json.dumps(_document(stored)))
+        else:
+            for key, value in describe(stored.settings).items():
+                print(f"{key}={value}")
+        return 0
+
+    return with_store(options, work)
+
+
+def list_all(options: Namespace) -> int:
+    """List all tenants; one whose settings cannot be read does not hide the others."""
+
+    async def work(store: TenantStore, _client: Client, _place: Place) -> int:
+        rows = [["TENANT", "HOST", "QUOTA", "RATE", "STATE", "VERSION"]]
+        documents: list[dict[str, object]] = []
+        for name in await store.names():
+            try:
+                stored = await store.find(name)
+            except ConfigurationError as error:
+                rows.append([name, "-", "-", "-", f"cannot be read: {error}", "-"])
+                documents.append({"name": name, "error": str(error)})
+                continue
+            if stored is None:
+                rows.append([name, "-", "-", "-", "has no settings in the store", "-"])
+                documents.append({"name": name, "error": "has no settings in the store"})
+            else:
+                rows.append(_row(stored.settings, stored.version))
+                documents.append(_document(stored))
+        if options.json:
+            print(json.dumps({"tenants": documents}))
+        elif documents:
+            print("\n".join(aligned(rows)))
+        else:
+            print("no tenants yet; make one: ropeline tenant set NAME host=HOST total_active_users=N")
+        return 0
+
+    return with_store(options, work)
+
+
+def flush_tenant(options: Namespace) -> int:
+    """Empty a line, after asking."""
+    name = tenant_name(options)
+    if not options.yes and not sys.stdin.isatty():
+        raise UsageError(f"flush of {name}: got nobody who could be asked, expected a terminal or --yes")
+
+    async def work(store: TenantStore, _client: Client, _place: Place) -> int:
+        head = (await store.status(name)).head
+        print(f"{name}: {head.waiting} waiting and {head.active} on the site lose their places.")
+        if not options.yes and not _agrees():
+            print("Nothing was changed.")
+            return 1
+        flushed = await store.flush(name)
+        print(f"{name}: flushed, generation {flushed.generation}; every ticket given before is worthless.")
+        return 0
+
+    return with_store(options, work)
+
+
+def revoke_tenant(options: Namespace) -> int:
+    """End sessions by their ids."""
+    name = tenant_name(options)
+    ids = [_session_id(text) for text in options.ids]
+
+    async def work(store: TenantStore, _client: Client, _place: Place) -> int:
+        live = 0
+        for start in range(0, len(ids), _IDS_A_CALL):
+            live += await store.revoke(name, ids[start : start + _IDS_A_CALL])
+        print(f"{name}: {len(ids)} revoked, {live} of them live")
+        return 0
+
+    return with_store(options, work)
+
+
+def _change(options: Namespace, assignments: Sequence[Assignment], *, may_be_new: bool) -> int:
+    name = tenant_name(options)
+
+    async def work(store: TenantStore, _client: Client, _place: Place) -> int:
+        for attempt in range(_ATTEMPTS):
+            before = await (store.find(name) if may_be_new else store.read(name))
+            settings = assign(name, None if before is None else before.settings, assignments)
+            if before is not None and before.settings == settings:
+                print(f"{name}: nothing to change, version {before.version}")
+                return 0
+            expected, digest = (0, "") if before is None else (before.version, before.file_digest)
+            try:
+                after = await store.save(settings, expected=expected, file_digest=digest)
+            except ChangedMeanwhile:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                continue
+            print("\n".join(_told(before, after, assignments)))
+            break
+        return 0
+
+    return with_store(options, work)
+
+
+def _told(before: StoredTenant | None, after: StoredTenant, assignments: Sequence[Assignment]) -> list[str]:
+    now = describe(after.settings)
+    if before is None:
+        given = {assignment.key for assignment in assignments}
+        rows = [[f"  {key}", value] for key, value in now.items() if key in given or key.partition(".")[0] in given]
+        return [f"{after.settings.name}: made, version {after.version}", *aligned(rows)]
+    was = describe(before.settings)
+    rows = [[f"  {key}", was[key], "->", value] for key, value in now.items() if was[key] != value]
+    return [f"{after.settings.name}: changed, version {after.version}", *aligned(rows)]
+
+
+def _row(settings: TenantSettings, version: int) -> list[str]:
+    further = len(settings.additional_routes)
+    where = f"{settings.host}{settings.path}" + (f" and {further} more" if further else "")
+    flags = [word for word in ("suspended", "paused", "queue_all") if getattr(settings, word)]
+    rate = "none" if settings.rate is None else str(settings.rate)
+    return [settings.name, where, str(settings.quota), rate, ", ".join(flags) or settings.queueing_method, str(version)]
+
+
+def _document(stored: StoredTenant) -> dict[str, object]:
+    return {
+        "name": stored.settings.name,
+        "version": stored.version,
+        "generation": stored.generation,
+        "settings": stored.settings.to_mapping(),
+    }
+
+
+def _session_id(text: str) -> bytes:
+    try:
+        return UUID(text).bytes
+    except ValueError:
+        raise ConfigurationError("SESSION_ID", text, "a UUID such as 2f1b6a7e-3c0d-4f5e-9a8b-7c6d5e4f3a2b") from None
+
+
+def _agrees() -> bool:
+    try:
+        return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
