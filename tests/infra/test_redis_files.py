@@ -1,0 +1,194 @@
+"""The shipped configuration and users: a server takes them, the gate works under them, and nothing else does."""
+
+import re
+from pathlib import Path
+
+import pytest
+from redis.exceptions import AuthenticationError, ResponseError
+
+from ropeline.gate.gate import Gate
+from ropeline.gate.settings import GateSettings, TenantSettings
+from ropeline.lua.client import connect
+from ropeline.lua.errors import StoreDenied, store_error
+from ropeline.lua.keys import DirectoryKeys, TenantKeys
+from ropeline.lua.server_report import check_servers, require_noeviction
+from ropeline.lua.visits import Visit
+from tests.servers import Server, StartServer, is_formed, patient
+from tests.support import wait_until
+from tests.system import find_program
+
+REPOSITORY = Path(__file__).parents[2]
+REDIS_FILES = REPOSITORY / "infra" / "redis"
+PASSWORD = "a-password-of-the-operator"
+TENANT = TenantSettings(name="acme", host="shop.example.com", total_active_users=10)
+
+# What a gate sends from Python only while slots move from one cluster node to another.
+WHILE_SLOTS_MOVE = {"asking"}
+
+
+def shipped_users() -> dict[str, list[str]]:
+    lines = (REDIS_FILES / "users.acl").read_text().splitlines()
+    return {name: rules for _, name, *rules in map(str.split, lines)}
+
+
+def granted() -> set[str]:
+    return {rule[1:] for rule in shipped_users()["ropeline"] if rule.startswith("+")}
+
+
+def called_by_scripts() -> set[str]:
+    folder = REPOSITORY / "lua"
+    sources = [path.read_text() for path in folder.rglob("*.lua")]
+    assert not [source for source in sources if re.search(r"redis\.p?call\s*\((?!')", source)], "a name is computed"
+    return {name.lower() for source in sources for name in re.findall(r"redis\.p?call\('(\w+)'", source)}
+
+
+def users_file(folder: Path) -> Path:
+    """The shipped file with a password for each user, as an operator would complete it."""
+    path = folder / "users.acl"
+    text = (REDIS_FILES / "users.acl").read_text()
+    path.write_text(text.replace(" resetpass ", f" resetpass >{PASSWORD} "))
+    return path
+
+
+@pytest.fixture(params=["valkey", "redis7"])
+def guarded(request: pytest.FixtureRequest, start_server: StartServer, tmp_path: Path) -> Server:
+    binary = find_program("redis-server") if request.param == "redis7" else None
+    return guarded_server(start_server, tmp_path, binary=binary)
+
+
+def guarded_server(start: StartServer, folder: Path, *, binary: str | None = None, in_cluster: bool = False) -> Server:
+    users = str(users_file(folder))
+    return start("--aclfile", users, binary=binary, user="operator", password=PASSWORD, in_cluster=in_cluster)
+
+
+def url_of_gate(server: Server, scheme: str = "redis") -> str:
+    return f"{scheme}://ropeline:{PASSWORD}@127.0.0.1:{server.port}"
+
+
+async def work(url: str) -> None:
+    """Everything that a gate process asks of the store."""
+    gate = Gate(GateSettings(redis_url=url, secret_keys=("a-key-of-sixteen-bytes",)), tenants=[TENANT])
+    client = connect(patient(url))
+    try:
+        await gate.start()
+        line = gate.store.scripts("acme")
+        answered = await line.visit([Visit(fresh=bytes([number]) * 16) for number in range(1, 20)])
+        assert isinstance(answered, tuple)
+        for name in ("tick", "status", "flush"):
+            assert await getattr(line, name)() is not None
+        assert await line.leave(id=bytes([1]) * 16) is not None
+        assert await line.revoke([bytes([2]) * 16]) is not None
+        assert await gate.store.names() == ["acme"]
+        await client.execute_command("PING")
+        await wait_until(lambda: client.execute_command("PUBLISH", "gate:changes", "acme routes"), timeout=5)
+    finally:
+        await gate.stop()
+        await client.aclose()
+
+
+def commands_used(server: Server) -> set[str]:
+    stats = server.call("INFO", "commandstats")
+    assert isinstance(stats, dict)
+    names = {name.removeprefix("cmdstat_") for name, numbers in stats.items() if numbers["calls"] > 0}
+    return names - {"auth", "config|resetstat"}  # the first needs no right, the second is the test's own
+
+
+async def test_the_gates_user_may_do_exactly_what_the_gate_does(start_server: StartServer, tmp_path: Path) -> None:
+    server = guarded_server(start_server, tmp_path)
+    server.call("CONFIG", "RESETSTAT")
+    await work(url_of_gate(server))
+    used = commands_used(server)
+    (tmp_path / "cluster").mkdir()
+    node = guarded_server(start_server, tmp_path / "cluster", in_cluster=True)
+    node.call("CLUSTER ADDSLOTSRANGE", 0, 16383)
+    await wait_until(lambda: is_formed(node, 1))
+    node.call("CONFIG", "RESETSTAT")
+    await work(url_of_gate(node, "redis+cluster"))
+    used |= commands_used(node)
+    assert granted() == called_by_scripts() | used | WHILE_SLOTS_MOVE
+
+
+async def test_the_gate_works_as_its_user(guarded: Server) -> None:
+    await work(url_of_gate(guarded))
+    tenant = TenantKeys("gate", "acme")
+    assert guarded.call("EXISTS", tenant.state, tenant.config) == 2
+    assert guarded.call("EXISTS", DirectoryKeys("gate").hosts) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("FLUSHALL",),
+        ("KEYS", "*"),
+        ("SCAN", "0"),
+        ("CONFIG", "SET", "maxmemory-policy", "allkeys-lru"),
+        ("CONFIG", "GET", "requirepass"),
+        ("ACL", "LIST"),
+        ("SCRIPT", "FLUSH"),
+        ("SCRIPT", "LOAD", "return 1"),
+        ("SHUTDOWN",),
+        ("CLIENT", "KILL", "ID", "1"),
+        ("MONITOR",),
+        ("SELECT", "1"),
+        ("DEL", "gate:{acme}:state"),
+        ("GET", "gate:{acme}:state"),
+        ("HGET", "other:{acme}:state", "field"),
+        ("HKEYS", "session-of-another-application"),
+        ("PUBLISH", "news-of-another-application", "hello"),
+        ("SUBSCRIBE", "news-of-another-application"),
+        ("EVAL", "return redis.call('FLUSHALL')", "0"),
+        ("EVAL", "return redis.call('HGET', KEYS[1], 'field')", "1", "other:{acme}:state"),
+        ("EVAL", "return redis.call('GET', KEYS[1])", "1", "gate:{acme}:state"),
+    ],
+    ids=lambda command: " ".join(command)[:40],
+)
+async def test_the_gates_user_may_do_nothing_else(guarded: Server, command: tuple[str, ...]) -> None:
+    client = connect(patient(url_of_gate(guarded)))
+    try:
+        with pytest.raises(ResponseError) as refused:
+            await client.execute_command(*command)
+        assert isinstance(store_error(refused.value), StoreDenied), str(refused.value)
+    finally:
+        await client.aclose()
+
+
+@pytest.mark.parametrize("credentials", ["", "default:x@", "ropeline:x@", f"default:{PASSWORD}@", "operator:x@"])
+async def test_nobody_comes_in_without_a_password(guarded: Server, credentials: str) -> None:
+    client = connect(patient(f"redis://{credentials}127.0.0.1:{guarded.port}"))
+    with pytest.raises(AuthenticationError):
+        await client.ping()
+    await client.aclose()
+
+
+def test_the_file_as_shipped_gives_nobody_a_password() -> None:
+    assert list(shipped_users()) == ["default", "operator", "ropeline"]
+    for rules in shipped_users().values():
+        assert not any(rule.startswith((">", "#", "nopass")) for rule in rules)
+        assert "off" in rules or "resetpass" in rules
+
+
+@pytest.mark.parametrize("program", [None, "redis-server"])
+async def test_a_server_takes_the_shipped_settings(start_server: StartServer, program: str | None) -> None:
+    config = (REDIS_FILES / "valkey.conf").read_text()
+    server = start_server(binary=find_program(program) if program else None, config=config)
+    client = server.connect()
+    (report,) = await check_servers(client)
+    await client.aclose()
+    require_noeviction([report])
+    assert (report.append_only, report.append_fsync, report.snapshots) == (True, "everysec", "")
+
+
+@pytest.mark.parametrize("program", [None, "redis-server"])
+def test_what_the_shipped_settings_suggest_can_be_switched_on(
+    start_server: StartServer, tmp_path: Path, program: str | None
+) -> None:
+    config = (REDIS_FILES / "valkey.conf").read_text()
+    users = users_file(tmp_path)
+    switched_on = re.sub(r"^# (?=(?:maxmemory|min-replicas|aclfile)[a-z-]* \S+$)", "", config, flags=re.MULTILINE)
+    switched_on = switched_on.replace("/etc/valkey/users.acl", str(users))
+    assert switched_on.count("\nmin-replicas") == 2
+    assert f"\naclfile {users}" in switched_on
+    assert "\nmaxmemory 1gb" in switched_on
+    binary = find_program(program) if program else None
+    server = start_server(binary=binary, config=switched_on, user="operator", password=PASSWORD)
+    assert server.call("ACL", "WHOAMI") == b"operator"
