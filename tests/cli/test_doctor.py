@@ -42,8 +42,8 @@ def test_a_good_store_passes_every_check(command: Command, start_server: StartSe
     assert [line.split()[0] for line in printed[1:-1]] == ["OK"] * (len(CHECKS) - 1)
 
 
-def test_redis_7_passes_too(command: Command, redis7: Server) -> None:
-    status, found = results(command, redis7.url)
+def test_redis_7_passes_too(on_store_command: Command, redis7: Server) -> None:
+    status, found = results(on_store_command, redis7.url)
     assert status == 0
     assert found["version"][1].startswith("Redis 7.0")
 
@@ -109,8 +109,8 @@ def test_settings_that_cannot_be_read_fail(on_store_command: Command, on_store: 
     assert "total_active_users: got -5" in found["tenants"][1]
 
 
-def test_each_master_of_a_cluster_is_checked(command: Command, cluster: Cluster) -> None:
-    status, found = results(command, cluster.url)
+def test_each_master_of_a_cluster_is_checked(on_store_command: Command, cluster: Cluster) -> None:
+    status, found = results(on_store_command, cluster.url)
     assert status == 0
     assert len([name for name in found if name.startswith("eviction of ")]) == 3
     assert found["scripts"][0] == "OK"
