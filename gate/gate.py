@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from ropeline.gate.client_address import ClientAddresses
-from ropeline.gate.deadline import within
 from ropeline.gate.decision import Decision, Kind
 from ropeline.gate.directory import Directory
 from ropeline.gate.estimate import estimate_wait
@@ -176,14 +175,11 @@ class Gate:
     async def leave(self, tenant: Tenant, ticket: Ticket, *, closing: bool) -> bool:
         """End a visitor's session, or with `closing` shorten its hold; True when it was live. Raises StoreError.
 
-        The other processes are told, or one that has just seen the visitor would let the next visit pass without asking:
-        the session would not be over there, and a shortened hold would run out under a visitor who came back.
+        The store tells the other processes, or one that has just seen the visitor would let the next visit pass without
+        asking: the session would not be over there, and a shortened hold would run out under a visitor who came back.
         """
         tenant.recent.forget(ticket.id)
-        was_live = await tenant.line.leave(ticket.id, closing=closing)
-        if was_live and tenant.settings.recheck_ms:
-            await within(self.settings.deadline_ms / 1000, self.store.announce_recheck(tenant.name, ticket.id))
-        return was_live
+        return await tenant.line.leave(ticket.id, closing=closing)
 
     async def revoke(self, tenant: Tenant, ticket: Ticket) -> None:
         """End a session for good, as the site asked.

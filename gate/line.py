@@ -1,35 +1,34 @@
-"""One tenant's line as a gate process sees it: visits travel to the store in batches, within one deadline.
+"""One tenant's line as a gate process sees it: visits and departures travel to the store
+in batches, within one deadline.
 
-The visits that reach the process in one turn of its event loop go as one script call, at most two calls are under way,
-and the next batch grows meanwhile. What the process has to remember of the line (its clock, its epoch, revoked ids)
-stays here too, so that it can be given back to a store that lost it.
+What the process has to remember of the line (its clock, its epoch, revoked ids) stays here too, so that it can be given
+back to a store that lost it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
+from ropeline.gate.batches import Batches, again
 from ropeline.gate.breaker import Breaker
 from ropeline.gate.deadline import within
 from ropeline.gate.ids import new_id
 from ropeline.gate.tickets import Ticket
-from ropeline.lua.errors import StoreError, StoreTimeout
+from ropeline.lua.errors import StoreError
 from ropeline.lua.line_settings import LineSettings
 from ropeline.lua.results import LineHead, Outcome, StaleSettings
 from ropeline.lua.scripts import LineScripts
-from ropeline.lua.visits import LARGEST_BATCH, Visit
+from ropeline.lua.visits import Departure, Visit
 
 __all__ = ["Line", "SettingsCopy", "ticket_visit"]
 
-_log = logging.getLogger("ropeline.gate.line")
-
-_CALLS_UNDER_WAY: Final = 2
+_VISIT_CALLS: Final = 2
+_LEAVE_CALLS: Final = 1
 _REVOKED_REMEMBERED: Final = 10_000
 _REVOKED_A_CALL: Final = 100
 
@@ -67,9 +66,20 @@ class Line:
         self._untold: dict[bytes, None] = {}
         self.breaker = Breaker(scripts.tenant, self.tick)
         self._clock_known_at = 0.0
-        self._waiting: list[tuple[Visit, asyncio.Future[tuple[LineHead, Outcome]]]] = []
-        self._calls_under_way = 0
-        self._is_scheduled = False
+        self._visits = Batches(
+            scripts.tenant,
+            self._decide,
+            deadline=lambda: self.deadline,
+            under_way=_VISIT_CALLS,
+            on_failure=self._fail,
+        )
+        self._departures = Batches(
+            scripts.tenant,
+            self._let_go,
+            deadline=lambda: self.deadline,
+            under_way=_LEAVE_CALLS,
+            on_failure=self._fail,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -95,14 +105,8 @@ class Line:
     async def visit(self, visit: Visit) -> tuple[LineHead, Outcome]:
         """Decide on one visit, together with all others that arrive in this turn of the event loop."""
         if self.breaker.failure is not None:
-            raise _again(self.breaker.failure)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[tuple[LineHead, Outcome]] = loop.create_future()
-        self._waiting.append((visit, future))
-        if not self._is_scheduled and self._calls_under_way < _CALLS_UNDER_WAY:
-            self._is_scheduled = True
-            loop.call_soon(self._send_batches)
-        return await future
+            raise again(self.breaker.failure)
+        return await self._visits.add(visit)
 
     async def touch(self, ticket: Ticket) -> None:
         """Renew a visitor's hold, who is present without asking for anything."""
@@ -122,19 +126,10 @@ class Line:
         return has_more
 
     async def leave(self, id: bytes, *, closing: bool) -> bool:
-        """End a session, or with `closing` shorten its hold; True when it was live."""
+        """End a session, or with `closing` shorten its hold, together with all others that leave; True when it was live."""
         if self.breaker.failure is not None:
-            raise _again(self.breaker.failure)
-        try:
-            call = self.scripts.leave(id=id, closing=closing, caller_clock=self.known_clock)
-            reply = await within(self.deadline, call)
-        except StoreError as error:
-            self.breaker.fail(error)
-            raise
-        if reply is None:
-            return False
-        self._remember(reply[0])
-        return reply[1]
+            raise again(self.breaker.failure)
+        return await self._departures.add(Departure(id, closing))
 
     def revoke(self, ids: Iterable[bytes]) -> None:
         """Remember ids that were revoked, the newest ten thousand, whatever becomes of the store."""
@@ -150,7 +145,7 @@ class Line:
         self._untold.update(dict.fromkeys(ids))
         while self._untold:
             if self.breaker.failure is not None:
-                raise _again(self.breaker.failure)
+                raise again(self.breaker.failure)
             chunk = list(islice(self._untold, _REVOKED_A_CALL))
             try:
                 if not await self._revoke_chunk(chunk):
@@ -181,56 +176,17 @@ class Line:
     async def close(self) -> None:
         """Let the calls under way end and stop probing."""
         await self.breaker.close()
+        await self._visits.close()
+        await self._departures.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _send_batches(self) -> None:
-        self._is_scheduled = False
-        while self._waiting and self._calls_under_way < _CALLS_UNDER_WAY:
-            batch, self._waiting = self._waiting[:LARGEST_BATCH], self._waiting[LARGEST_BATCH:]
-            self._calls_under_way += 1
-            task = asyncio.create_task(self._send(batch))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _send(self, batch: list[tuple[Visit, asyncio.Future[tuple[LineHead, Outcome]]]]) -> None:
-        loop = asyncio.get_running_loop()
-        ends_at = loop.time() + self.deadline
-        deadline = loop.call_at(ends_at, self._give_up, batch, asyncio.current_task())
-        try:
-            head, outcomes = await self._decide([visit for visit, _ in batch])
-            for (_, future), outcome in zip(batch, outcomes, strict=True):
-                if not future.done():
-                    future.set_result((head, outcome))
-        except asyncio.CancelledError:
-            if loop.time() < ends_at:
-                raise
-        except StoreError as error:
-            self._refuse(batch, error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, no visitor may wait for an answer that never comes
-            _log.exception("tenant %s: a call of the line went wrong", self.scripts.tenant)
-            self._refuse(batch, StoreError(f"{type(error).__name__}: {error}"))
-        finally:
-            deadline.cancel()
-            self._calls_under_way -= 1
-        self._send_batches()
-
-    def _give_up(
-        self, batch: list[tuple[Visit, asyncio.Future[tuple[LineHead, Outcome]]]], call: asyncio.Task[None] | None
-    ) -> None:
-        """The deadline has passed. The visitors are told so here, since a call does not always notice that it is cancelled."""
-        self._refuse(batch, StoreTimeout(f"no answer within {round(self.deadline * 1000)} ms"))
-        if call is not None:
-            call.cancel()
-
-    def _refuse(self, batch: list[tuple[Visit, asyncio.Future[tuple[LineHead, Outcome]]]], error: StoreError) -> None:
-        """A call failed: everybody who waits is told so now, also those who were to travel with a later one."""
+    def _fail(self, error: StoreError) -> None:
+        """A call failed: those who were to travel with a later one are told so now."""
         self.breaker.fail(error)
-        refused, self._waiting = batch + self._waiting, []
-        for _, future in refused:
-            if not future.done():
-                future.set_exception(_again(error))
+        self._visits.refuse(error)
+        self._departures.refuse(error)
 
-    async def _decide(self, visits: list[Visit]) -> tuple[LineHead, list[Outcome]]:
+    async def _decide(self, visits: list[Visit]) -> list[tuple[LineHead, Outcome]]:
         for _ in range(2):
             reply = await self.scripts.visit(
                 visits,
@@ -239,10 +195,18 @@ class Line:
                 known_generation=self.settings.generation,
             )
             if not isinstance(reply, StaleSettings):
-                self._remember(reply[0])
-                return reply
+                head, outcomes = reply
+                self._remember(head)
+                return [(head, outcome) for outcome in outcomes]
             await self.give_back()
         raise StoreError(f"tenant {self.scripts.tenant}: the store does not keep the settings that are given to it")
+
+    async def _let_go(self, departures: list[Departure]) -> list[bool]:
+        reply = await self.scripts.leave(departures, caller_clock=self.known_clock)
+        if reply is None:
+            return [False] * len(departures)
+        self._remember(reply[0])
+        return reply[1]
 
     def _remember(self, head: LineHead) -> None:
         known = self.head
@@ -277,8 +241,3 @@ class Line:
 def ticket_visit(ticket: Ticket, fresh: bytes, *, may_begin: bool, first: int = 0, second: int = 0) -> Visit:
     """A visit with a ticket; `may_begin`: it gets a new one, with the id `fresh`, when this one has ended."""
     return Visit(fresh, True, not may_begin, ticket.state, ticket.id, *ticket[3:], first, second)  # noqa: FBT003 - in the order of the tuple, for speed
-
-
-def _again(error: StoreError) -> StoreError:
-    """The same failure for somebody else: one exception raised many times would collect a traceback of all of them."""
-    return type(error)(*error.args)

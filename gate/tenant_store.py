@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from ropeline.gate.line import SettingsCopy
 from ropeline.gate.settings import TenantSettings
-from ropeline.lua.errors import REDIS_ERRORS, ConfigurationError, RopelineError, store_error
-from ropeline.lua.keys import changes_channel
+from ropeline.lua.errors import ConfigurationError, RopelineError
 from ropeline.lua.line_settings import LineSettings, Method
 from ropeline.lua.results import LineHead, Status
 from ropeline.lua.scripts import CommandClient, DirectoryScripts, LineScripts
@@ -164,14 +163,6 @@ class TenantStore:
         if status is None:
             raise UnknownTenant(name, await self.names())
         return status
-
-    async def announce_recheck(self, name: str, id: bytes) -> None:
-        """Tell the gate processes to ask the store at the next visit of this session."""
-        try:
-            message = f"{name} recheck {id.hex()}"
-            await self.client.execute_command("PUBLISH", changes_channel(self.namespace), message)
-        except REDIS_ERRORS as error:
-            raise store_error(error) from error
 
     async def revoke(self, name: str, ids: Sequence[bytes]) -> int:
         """End 1 to 100 sessions for good and say how many were live; raises UnknownTenant."""

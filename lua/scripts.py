@@ -18,7 +18,7 @@ from ropeline.lua.keys import DirectoryKeys, TenantKeys, changes_channel
 from ropeline.lua.line_settings import LineSettings
 from ropeline.lua.loader import ScriptSource, load_script
 from ropeline.lua.results import Configured, Counters, LineHead, Outcome, StaleSettings, Status, Verdict
-from ropeline.lua.visits import Visit, pack_visits
+from ropeline.lua.visits import Departure, Visit, pack_visits
 
 __all__ = ["CommandClient", "DirectoryScripts", "LineScripts", "TestClock"]
 
@@ -107,13 +107,17 @@ class LineScripts(_Scripts):
         reply = await self._call("line/tick", caller_clock)
         return None if len(reply) == 1 else (_head(reply), reply[_HEAD_LENGTH] == 1)
 
-    async def leave(self, *, id: bytes, closing: bool = False, caller_clock: int = 0) -> tuple[LineHead, bool] | None:
-        """End the session at once, or with `closing` shorten an admitted one's hold to `leave_hold`.
+    async def leave(
+        self, departures: Sequence[Departure], *, caller_clock: int = 0
+    ) -> tuple[LineHead, list[bool]] | None:
+        """Carry out 1 to 128 departures, in this order; True for each whose session was live.
 
-        True when the session was live; None when the tenant has no settings.
+        The gate processes are told to ask about these sessions again. None when the tenant has no settings.
         """
-        reply = await self._call("line/leave", caller_clock, id, int(closing))
-        return None if len(reply) == 1 else (_head(reply), reply[_HEAD_LENGTH] == 1)
+        message = f"{self.tenant} recheck {' '.join(departure.id.hex() for departure in departures)}"
+        packed = [departure.id + (b"1" if departure.closing else b"0") for departure in departures]
+        reply = await self._call("line/leave", caller_clock, self._channel, message, *packed)
+        return None if len(reply) == 1 else (_head(reply), [was_live == 1 for was_live in reply[_HEAD_LENGTH:]])
 
     async def revoke(self, ids: Sequence[bytes], *, caller_clock: int = 0) -> tuple[LineHead, int] | None:
         """End 1 to 100 sessions for good, tell the gate processes, and say how many were live; None without settings."""

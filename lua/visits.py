@@ -1,4 +1,4 @@
-"""The packed form in which a batch of visits travels to the `visit` script."""
+"""What travels to the store in batches: visits, in the packed form that the `visit` script reads, and departures."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
-__all__ = ["LARGEST_BATCH", "NOT_COUNTED", "Visit", "pack_visits"]
+__all__ = ["LARGEST_BATCH", "NOT_COUNTED", "Departure", "Visit", "pack_visits"]
 
 LARGEST_BATCH: Final = 128
-"""Most visits in one call."""
+"""Most visits, or departures, in one call."""
 
 NOT_COUNTED: Final = 65_535
 """A join bucket that no limit applies to: nobody knows where the visit comes from."""
@@ -39,6 +39,16 @@ class Visit(NamedTuple):
     estimate: int = 0
     first: int = 0
     second: int = 0
+
+
+class Departure(NamedTuple):
+    """A visitor leaves: the session `id` (16 bytes) ends at once; or, `closing`, its last tab seems to have closed.
+
+    An admitted session's hold is then shortened to `leave_hold`, and the next visit takes that back.
+    """
+
+    id: bytes
+    closing: bool = False
 
 
 def pack_visits(visits: Sequence[Visit]) -> bytes:

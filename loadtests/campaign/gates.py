@@ -12,7 +12,7 @@ from loadtests.campaign.invariants import Invariants
 from loadtests.campaign.store import SimulatedStore
 from ropeline.lua.line_settings import LineSettings, Method
 from ropeline.lua.results import LineHead, Outcome, StaleSettings
-from ropeline.lua.visits import Visit
+from ropeline.lua.visits import Departure, Visit
 
 __all__ = ["GateProcess"]
 
@@ -91,7 +91,7 @@ class GateProcess:
 
     def leave(self, leaving: bytes, *, closing: bool) -> None:
         caller = self._knowledge
-        reply = result_of(self.store.scripts.leave(id=leaving, closing=closing, caller_clock=caller.clock))
+        reply = result_of(self.store.scripts.leave([Departure(leaving, closing)], caller_clock=caller.clock))
         if reply is not None:
             kind = "close" if closing else "leave"
             self.observer.ended([leaving], kind, reply[0], caller=caller)

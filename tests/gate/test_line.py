@@ -32,10 +32,12 @@ class CountingClient:
     def __init__(self, client: Redis) -> None:
         self._client = client
         self.calls: list[int] = []
+        self.sent: list[str] = []
         self.under_way = 0
         self.most_under_way = 0
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
+        self.sent.append(args[0])
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
@@ -74,6 +76,19 @@ async def test_what_arrives_in_one_turn_of_the_loop_travels_as_one_call(line: Li
     assert client.calls == [50]
     assert [outcome.verdict for _, outcome in replies].count(Verdict.CALLED) == 3
     assert len({head.sequence for head, _ in replies}) == 1
+
+
+async def test_a_crowd_that_leaves_travels_in_calls_of_128_one_after_the_other(
+    line: Line, client: CountingClient
+) -> None:
+    held = new_id()
+    await line.visit(Visit(held))
+    await line.leave(new_id(), closing=False)  # the server knows the script from now on
+    client.sent.clear()
+    ended = await asyncio.gather(*(line.leave(who, closing=False) for who in [held, *(new_id() for _ in range(499))]))
+    assert ended == [True] + [False] * 499
+    assert len(client.sent) == 4
+    assert client.most_under_way == 1
 
 
 async def test_a_crowd_travels_in_calls_of_128_with_two_under_way(line: Line, client: CountingClient) -> None:

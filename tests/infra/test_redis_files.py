@@ -12,7 +12,7 @@ from ropeline.lua.client import connect
 from ropeline.lua.errors import StoreDenied, store_error
 from ropeline.lua.keys import DirectoryKeys, TenantKeys
 from ropeline.lua.server_report import check_servers, require_noeviction
-from ropeline.lua.visits import Visit
+from ropeline.lua.visits import Departure, Visit
 from tests.servers import Server, StartServer, is_formed, patient
 from tests.support import wait_until
 from tests.system import find_program
@@ -76,7 +76,7 @@ async def work(url: str) -> None:
         assert isinstance(answered, tuple)
         for name in ("tick", "status", "flush"):
             assert await getattr(line, name)() is not None
-        assert await line.leave(id=bytes([1]) * 16) is not None
+        assert await line.leave([Departure(bytes([1]) * 16)]) is not None
         assert await line.revoke([bytes([2]) * 16]) is not None
         assert await gate.store.names() == ["acme"]
         await client.execute_command("PING")

@@ -19,7 +19,7 @@ from loadtests.campaign.visitors import Visitor, ticket_after
 from ropeline.lua.client import RedisSettings, connect
 from ropeline.lua.results import StaleSettings
 from ropeline.lua.scripts import LineScripts
-from ropeline.lua.visits import Visit
+from ropeline.lua.visits import Departure, Visit
 
 _VISITORS_A_CLIENT = 4
 _SLIP = struct.Struct("<H16s7QB")
@@ -73,7 +73,7 @@ class Worker:
             chance = self.random.random()
             held = visitors[chosen[0]].held
             if chance < 0.04 and held is not None:
-                reply = await self.scripts.leave(id=held.id, closing=chance < 0.02, caller_clock=self.clock)
+                reply = await self.scripts.leave([Departure(held.id, closing=chance < 0.02)], caller_clock=self.clock)
                 self.clock = max(self.clock, reply[0].clock if reply else 0)
             elif chance < 0.07:
                 ticked = await self.scripts.tick(caller_clock=self.clock)

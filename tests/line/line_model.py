@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 
 from ropeline.lua.line_settings import LineSettings, Method
 from ropeline.lua.results import Configured, Counters, LineHead, Outcome, StaleSettings, Status, Verdict
-from ropeline.lua.visits import Visit
+from ropeline.lua.visits import Departure, Visit
 from tests.line.line_state import ADMITTED, BAND, EMERGENCY, UNCONFIRMED, Config, LineState
 
 
@@ -96,16 +96,21 @@ class LineModel(LineState):
         return self._head(), more
 
     def leave(
-        self, *, id: bytes, now: int, run: str, closing: bool = False, caller_clock: int = 0
-    ) -> tuple[LineHead, bool] | None:
-        session = id
+        self, departures: Sequence[Departure], *, now: int, run: str, caller_clock: int = 0
+    ) -> tuple[LineHead, list[bool]] | None:
         if self.stored_config is None:
             return None
         self._read(now, run, caller_clock)
         self._open(True)
+        live = [self._depart(session, closing=closing) for session, closing in departures]
+        self._admit({})
+        self._write()
+        return self._head(), live
+
+    def _depart(self, session: bytes, *, closing: bool) -> bool:
         if self._has_ended(session):
             self._retire([session])
-        score, was_live = self.sessions.score_of(session), session in self.sessions
+        score = self.sessions.score_of(session)
         if score is not None and not closing:
             self._forget(session)
             self.gone.add(session, self.clock)
@@ -113,9 +118,7 @@ class LineModel(LineState):
         elif score is not None and score < 0:
             self.pool.add(session, min(self.pool.scores[session], self.clock + self.numbers.leave_hold))
             self.gone.add(session, self.clock)
-        self._admit({})
-        self._write()
-        return self._head(), was_live
+        return score is not None
 
     def revoke(self, ids: Sequence[bytes], *, now: int, run: str, caller_clock: int = 0) -> tuple[LineHead, int] | None:
         if self.stored_config is None:

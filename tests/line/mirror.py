@@ -13,7 +13,7 @@ from ropeline.lua.keys import TenantKeys
 from ropeline.lua.line_settings import LineSettings
 from ropeline.lua.results import Configured, LineHead, Outcome, StaleSettings, Status
 from ropeline.lua.scripts import LineScripts
-from ropeline.lua.visits import Visit
+from ropeline.lua.visits import Departure, Visit
 from tests.line.comparison import assert_same_line
 from tests.line.line_model import LineModel
 
@@ -56,9 +56,11 @@ class MirroredScripts(LineScripts):
         reply = await super().tick(caller_clock=caller_clock)
         return self._same(reply, self.model.tick(**self._at, caller_clock=caller_clock))
 
-    async def leave(self, *, id: bytes, closing: bool = False, caller_clock: int = 0) -> tuple[LineHead, bool] | None:
-        reply = await super().leave(id=id, closing=closing, caller_clock=caller_clock)
-        return self._same(reply, self.model.leave(**self._at, id=id, closing=closing, caller_clock=caller_clock))
+    async def leave(
+        self, departures: Sequence[Departure], *, caller_clock: int = 0
+    ) -> tuple[LineHead, list[bool]] | None:
+        reply = await super().leave(departures, caller_clock=caller_clock)
+        return self._same(reply, self.model.leave(departures, **self._at, caller_clock=caller_clock))
 
     async def revoke(self, ids: Sequence[bytes], *, caller_clock: int = 0) -> tuple[LineHead, int] | None:
         reply = await super().revoke(ids, caller_clock=caller_clock)

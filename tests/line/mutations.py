@@ -240,7 +240,7 @@ RULES = (
     Rule(
         "leaving ends a session for good",
         "leaving",
-        (("  redis.call('ZADD', KEYS[5], line.clock, id)\n  line.state.left", "  line.state.left"),),
+        (("    redis.call('ZADD', KEYS[5], line.clock, id)\n    line.state.left", "    line.state.left"),),
     ),
     Rule(
         "a closed tab shortens the hold",
@@ -253,10 +253,10 @@ RULES = (
         (
             (
                 (
-                    "  redis.call('ZADD', KEYS[2], math.min(ends, line.clock + line.config.leave_hold), id)\n"
-                    "  redis.call('ZADD', KEYS[5], line.clock, id)\n"
+                    "    redis.call('ZADD', KEYS[2], math.min(ends, line.clock + line.config.leave_hold), id)\n"
+                    "    redis.call('ZADD', KEYS[5], line.clock, id)\n"
                 ),
-                "  redis.call('ZADD', KEYS[2], math.min(ends, line.clock + line.config.leave_hold), id)\n",
+                "    redis.call('ZADD', KEYS[2], math.min(ends, line.clock + line.config.leave_hold), id)\n",
             ),
         ),
     ),

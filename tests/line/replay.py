@@ -11,7 +11,7 @@ from functools import cache
 from ropeline.lua.line_settings import LineSettings, Method
 from ropeline.lua.loader import load_script, script_names
 from ropeline.lua.results import Configured, LineHead, Outcome
-from ropeline.lua.visits import Visit
+from ropeline.lua.visits import Departure, Visit
 from tests.line.line_model import LineModel
 from tests.line.wire_tap import Exchange
 
@@ -129,10 +129,16 @@ def _flat(model: LineModel, call: LineCall, run: str) -> list[int]:
         return [*_flat_head(reply[0]), *(number for outcome in reply[1] for number in _flat_outcome(outcome))]
     if call.name == "line/tick":
         ticked = model.tick(caller_clock=clock, now=now, run=run)
-    else:
-        ticked = model.leave(id=arguments[1], closing=arguments[2] == b"1", caller_clock=clock, now=now, run=run)
-    assert ticked is not None
-    return [*_flat_head(ticked[0]), int(ticked[1])]
+        assert ticked is not None
+        return [*_flat_head(ticked[0]), int(ticked[1])]
+    left = model.leave(departures_of(call), caller_clock=clock, now=now, run=run)
+    assert left is not None
+    return [*_flat_head(left[0]), *map(int, left[1])]
+
+
+def departures_of(call: LineCall) -> list[Departure]:
+    """Who leaves by a call of `leave`."""
+    return [Departure(packed[:16], packed[16:] == b"1") for packed in call.arguments[3:]]
 
 
 def settings_of(call: LineCall) -> LineSettings:

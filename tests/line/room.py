@@ -12,7 +12,7 @@ from loadtests.campaign.blocking import BlockingClient, result_of
 from loadtests.campaign.visitors import ticket_after
 from ropeline.lua.line_settings import LineSettings
 from ropeline.lua.results import Configured, Counters, LineHead, Outcome, StaleSettings
-from ropeline.lua.visits import Visit
+from ropeline.lua.visits import Departure, Visit
 from tests.line.mirror import MirroredStore
 
 _SECOND = 1_000_000
@@ -97,10 +97,18 @@ class Room:
         return next(self._ids)
 
     def leave(self, guest: Guest) -> bool:
-        return bool(self._heed_reply(result_of(self.scripts.leave(id=guest.id, caller_clock=self.clock))))
+        return self.depart(Departure(guest.id))[0]
 
     def close_tab(self, guest: Guest) -> bool:
-        return bool(self._heed_reply(result_of(self.scripts.leave(id=guest.id, closing=True, caller_clock=self.clock))))
+        return self.depart(Departure(guest.id, closing=True))[0]
+
+    def depart(self, *departures: Departure) -> list[bool]:
+        """One call with these departures; whose session was live, nobody's without settings."""
+        reply = result_of(self.scripts.leave(departures, caller_clock=self.clock))
+        if reply is None:
+            return [False] * len(departures)
+        self._heed(reply[0])
+        return reply[1]
 
     def revoke(self, *guests: Guest) -> int:
         return self._heed_reply(result_of(self.scripts.revoke([guest.id for guest in guests], caller_clock=self.clock)))

@@ -118,3 +118,10 @@ def test_revoking_anything_but_1_to_100_ids_is_refused_before_any_write(
 def test_line_settings_that_would_hold_nobody_are_refused(field: str, value: int) -> None:
     with pytest.raises(ConfigurationError, match=f"{field}: got {value}, expected a whole number from"):
         LineSettings(**{"quota": 1, field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("departures", [[], [bytes(16)], [bytes(17), bytes(18)], [bytes(17)] * 129])
+def test_anything_but_1_to_128_departures_is_refused_before_any_write(
+    store: SimulatedStore, departures: list[bytes]
+) -> None:
+    assert "INVALID departures" in refused(store, "line/leave", 0, "channel", "message", *departures)

@@ -15,7 +15,7 @@ from loadtests.campaign.blocking import BlockingClient, result_of
 from loadtests.campaign.store import Snapshot
 from ropeline.lua.line_settings import LineSettings, Method
 from ropeline.lua.results import LineHead, Outcome, StaleSettings, Verdict
-from ropeline.lua.visits import Visit
+from ropeline.lua.visits import Departure, Visit
 from tests.line.line_state import ADMITTED, EMERGENCY, UNCONFIRMED, WAITING
 from tests.line.mirror import MirroredStore
 
@@ -169,7 +169,7 @@ class LineMachine(RuleBasedStateMachine):
         if ending == "revoke":
             result_of(self.scripts.revoke(ids, caller_clock=self.clock))
         else:
-            result_of(self.scripts.leave(id=ids[0], closing=ending == "close", caller_clock=self.clock))
+            result_of(self.scripts.leave([Departure(id_, ending == "close") for id_ in ids], caller_clock=self.clock))
 
     def configure(self, numbers: LineSettings, kind: str, behind: int) -> None:
         if kind == "replace":

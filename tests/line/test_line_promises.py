@@ -9,7 +9,7 @@ import pytest
 from loadtests.campaign.blocking import BlockingClient
 from ropeline.lua.line_settings import Method
 from ropeline.lua.results import Verdict
-from ropeline.lua.visits import Visit
+from ropeline.lua.visits import Departure, Visit
 from tests.line.line_state import EMERGENCY
 from tests.line.room import Guest, Room
 
@@ -470,6 +470,18 @@ def test_leaving_frees_the_slot_at_once_and_for_good(new_room: NewRoom) -> None:
     room.visit(guest)
     assert guest.id != old
     assert not room.leave(Guest(guest.tickets[0]))
+
+
+def test_departures_of_one_call_are_each_carried_out_once(new_room: NewRoom) -> None:
+    room = new_room(quota=2)
+    first, second = room.fill()
+    third, fourth, fifth = room.line_up(3)
+    twice = Departure(first.id)
+    live = room.depart(twice, twice, Departure(fourth.id), Departure(second.id, closing=True), Departure(bytes(16)))
+    assert live == [True, False, True, True, False]
+    assert room.visit(third)[0].verdict is Verdict.ADMITTED
+    room.pass_time(61)
+    assert room.visit(fifth)[0].verdict is Verdict.ADMITTED
 
 
 def test_a_closed_tab_frees_the_slot_after_leave_hold(new_room: NewRoom) -> None:

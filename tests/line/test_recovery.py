@@ -23,7 +23,7 @@ from ropeline.lua.keys import TenantKeys
 from ropeline.lua.line_settings import LineSettings
 from ropeline.lua.results import LineHead, Outcome, StaleSettings, Verdict
 from ropeline.lua.scripts import LineScripts
-from ropeline.lua.visits import LARGEST_BATCH, Visit
+from ropeline.lua.visits import LARGEST_BATCH, Departure, Visit
 from tests.servers import Server, StartServer
 from tests.support import wait_until
 
@@ -188,7 +188,7 @@ async def test_everybody_is_back_in_order_after_an_asynchronous_failover_lost_it
         order += await house.line_up(2_000)
         left, inside = inside[:50], inside[50:]
         for who in left:
-            await house.scripts.leave(id=who, caller_clock=house.clock)
+            await house.scripts.leave([Departure(who)], caller_clock=house.clock)
             del house.tickets[who]
         outcomes = await house.visit_all(order)
         assert [outcome.verdict for outcome in outcomes[:50]] == [Verdict.ADMITTED] * 50

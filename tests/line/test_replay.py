@@ -29,7 +29,7 @@ from ropeline.lua.results import Verdict
 from ropeline.lua.scripts import LineScripts
 from tests.line.comparison import assert_same_line
 from tests.line.gate_worker import PATIENT
-from tests.line.replay import LineCall, line_call, line_calls, replay, settings_of
+from tests.line.replay import LineCall, departures_of, line_call, line_calls, replay, settings_of
 from tests.line.wire_tap import WireTap
 from tests.servers import Server
 from tests.support import wait_until
@@ -200,7 +200,8 @@ def departures(calls: Sequence[LineCall]) -> dict[bytes, list[int]]:
     left: dict[bytes, list[int]] = defaultdict(list)
     for call in calls:
         if call.name == "line/leave":
-            left[call.arguments[1]].append(call.sequence)
+            for departure in departures_of(call):
+                left[departure.id].append(call.sequence)
     return left
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from loadtests.campaign.blocking import BlockingClient, result_of
 from ropeline.lua.results import Configured, StaleSettings, Verdict
-from ropeline.lua.visits import Visit
+from ropeline.lua.visits import Departure, Visit
 from tests.line.room import Guest, Room
 
 NewRoom = Callable[..., Room]
@@ -433,7 +433,7 @@ def test_a_tenant_without_settings_is_nobodys(new_room: NewRoom) -> None:
     room.forget()
     assert room.try_to_decide([Visit(room.new_id())]) == StaleSettings(-1)
     assert result_of(room.scripts.tick()) is None
-    assert result_of(room.scripts.leave(id=bytes(16))) is None
+    assert result_of(room.scripts.leave([Departure(bytes(16))])) is None
     assert result_of(room.scripts.revoke([bytes(16)])) is None
     assert result_of(room.scripts.flush()) is None
     assert result_of(room.scripts.status()) is None

@@ -14,7 +14,7 @@ from ropeline.lua.line_settings import LineSettings
 from ropeline.lua.loader import load_script, script_names
 from ropeline.lua.results import LineHead, Outcome, StaleSettings, Verdict
 from ropeline.lua.scripts import CommandClient, DirectoryScripts, LineScripts
-from ropeline.lua.visits import Visit
+from ropeline.lua.visits import Departure, Visit
 from tests.lua.headers import read_header
 from tests.servers import Cluster, Pair, Server, StartServer
 from tests.system import find_program
@@ -62,9 +62,9 @@ async def call_each_script(client: CommandClient, tenant: str) -> None:
     status = await line.status()
     assert status is not None
     assert (status.counters.joined, status.counters.unseen) == (3, 2)
-    left = await line.leave(id=waiting.id)
+    left = await line.leave([Departure(waiting.id)])
     assert left is not None
-    assert left[1]
+    assert left[1] == [True]
     revoked = await line.revoke([waiting.id])
     assert revoked is not None
     assert revoked[1] == 0
@@ -169,7 +169,7 @@ async def test_a_full_server_serves_those_whom_it_knows_and_stores_nobody_new(
     )
     _, outcomes = await decided(line, known, unconfirmed, let_in_without_it, stranger)
     assert [outcome.verdict for outcome in outcomes] == [Verdict.WAITING, Verdict.FULL, Verdict.FULL, Verdict.FULL]
-    assert await line.leave(id=first.id) is not None
+    assert await line.leave([Departure(first.id)]) is not None
     assert await line.tick() is not None
     with pytest.raises(StoreFull):
         await DirectoryScripts(client, "gate").claim_routes(tenant_name, routes=["a.example.com/"])
@@ -272,7 +272,11 @@ async def test_a_sequence_number_rises_with_every_change(start_server: StartServ
     seen = []
     for _ in range(3):
         head, _ = await decided(line, a_visit())
-        ticked, left, revoked = await line.tick(), await line.leave(id=bytes(16)), await line.revoke([bytes(16)])
+        ticked, left, revoked = (
+            await line.tick(),
+            await line.leave([Departure(bytes(16))]),
+            await line.revoke([bytes(16)]),
+        )
         assert ticked is not None
         assert left is not None
         assert revoked is not None
