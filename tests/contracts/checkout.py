@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 # The real folders, each linked into ropeline/ under the name it is imported by.
-FOLDERS = ("admin_api", "examples", "gate", "lua", "pages")
+FOLDERS = ("admin_api", "examples", "gate", "jobs", "lua", "pages")
 
 
 @cache

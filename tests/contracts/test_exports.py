@@ -9,7 +9,7 @@ import pytest
 
 import ropeline
 
-PACKAGES = ["ropeline.gate", "ropeline.lua", "ropeline.pages", "ropeline.admin_api"]
+PACKAGES = ["ropeline.gate", "ropeline.jobs", "ropeline.lua", "ropeline.pages", "ropeline.admin_api"]
 
 
 @pytest.mark.parametrize("name", ropeline.__all__)

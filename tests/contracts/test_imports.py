@@ -13,7 +13,8 @@ ALLOWED: dict[str, set[str]] = {
     "lua": set(),
     "pages": set(),
     "gate": {"lua", "pages"},
-    "admin_api": {"gate", "lua", "pages"},
+    "jobs": {"lua", "pages"},
+    "admin_api": {"gate", "jobs", "lua", "pages"},
 }
 
 

@@ -1,0 +1,109 @@
+"""The protocol between the engine and what keeps its jobs; brokers differ in where they keep them, not in what they promise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ropeline.jobs.records import (
+    Depths,
+    Enqueued,
+    Finish,
+    JobState,
+    JobView,
+    NewJob,
+    Page,
+    Renewal,
+    StepReply,
+)
+
+__all__ = ["LARGEST_ENQUEUE", "LARGEST_RENEWAL", "LARGEST_STEP", "Broker"]
+
+LARGEST_ENQUEUE = 100
+"""Most jobs in one enqueue call."""
+LARGEST_STEP = 64
+"""Most finishes, and most claims, in one step."""
+LARGEST_RENEWAL = 200
+"""Most leases in one renewal."""
+
+
+class Broker(Protocol):
+    """Keeps the jobs of one stage. Every method raises StoreError when the store does not do its work.
+
+    Nothing is ever sent twice by a broker itself. A lane that had no reply repeats its step with the same number, and
+    gets the reply that it missed. A job's life and all times are decided by the store's clock.
+    """
+
+    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        """Take in 1 to 100 jobs, in this order, all or (StoreError) none; an answer for each.
+
+        Raises OutcomeUnknown when no reply came. QueueFull when the queue's byte budget, or the store, has no room.
+        """
+
+    async def step(
+        self,
+        queue: str,
+        *,
+        worker: bytes,
+        lane: int,
+        call: int,
+        finishes: Sequence[Finish] = (),
+        claim: int = 0,
+        suspects: bool = True,
+        lease: int = 30_000,
+        hard: int = 330_000,
+        max_lost: int = 3,
+    ) -> StepReply:
+        """Finish 0 to 64 runs, claim 0 to 64 jobs, and tend the queue a little: due jobs, expired leases, old entries.
+
+        `worker`: 16 bytes, a process. `lane`, `call`: the call's number in this lane, one more each time; a call with the
+        number of the lane's last one is answered as that was, and changes nothing. `suspects`: whether a job that has lost
+        a lease may be among the claimed, one at most. `lease`, `hard`: ms; past `hard` a lease is not renewed. `max_lost`:
+        leases that a job may lose before it is a dead letter (`poison`).
+        """
+
+    async def renew(self, queue: str, *, worker: bytes, held: Sequence[tuple[bytes, int]], lease: int) -> list[Renewal]:
+        """Prolong 1 to 200 leases, (id, fence) each, to `lease` ms from now."""
+
+    async def wait(self, queues: Sequence[str], seconds: float) -> None:
+        """Return when one of the queues may have something to claim, after `seconds` at the latest."""
+
+    async def depths(self, queue: str) -> Depths:
+        """How many jobs are in which state."""
+
+    async def queues(self) -> list[str]:
+        """Every queue that has ever had a job, sorted."""
+
+    async def find(self, queue: str, id: bytes) -> JobView | None:
+        """One job, or None when the queue does not have it."""
+
+    async def jobs_in(self, queue: str, state: JobState, *, cursor: str = "", limit: int = 100) -> Page:
+        """Jobs in a state, the oldest first, at most `limit` (1 to 1,000) at a time."""
+
+    async def cancel(self, queue: str, id: bytes) -> JobState | None:
+        """End a job for good: a waiting one at once, an active one by a flag that its worker is told of.
+
+        The state that it is in now (ACTIVE while the worker is being told; COMPLETED or DEAD when it was too late), None
+        when the queue does not have it.
+        """
+
+    async def requeue(self, queue: str, ids: Sequence[bytes]) -> list[Enqueued | None]:
+        """Make 1 to 100 dead, parked, cancelled, scheduled or retrying jobs pending, with attempts and lost set to 0.
+
+        CONFLICT when another job holds the unique key meanwhile; None for an id that is in no such state.
+        """
+
+    async def purge(self, queue: str, state: JobState, *, limit: int = 1000) -> int:
+        """Remove at most `limit` (1 to 1,000) jobs that are DEAD, COMPLETED, CANCELLED, PARKED, SCHEDULED or RETRY; how many it were."""
+
+    async def unpark(self, queue: str, task: bytes) -> int:
+        """Make at most 100 parked jobs of this task type pending; how many it were."""
+
+    async def pause(self, queue: str, *, reason: str, resume_after: int = 0) -> None:
+        """Claim nothing from this queue until it is resumed, or for `resume_after` ms."""
+
+    async def resume(self, queue: str) -> None:
+        """Claim again."""
+
+    async def close(self) -> None:
+        """Give up the connections."""

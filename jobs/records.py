@@ -1,0 +1,226 @@
+"""What travels between the engine and its broker: jobs as they are enqueued, claimed, finished and looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import NamedTuple
+
+__all__ = [
+    "Claimed",
+    "Depths",
+    "EnqueueResult",
+    "Enqueued",
+    "Finish",
+    "FinishKind",
+    "FinishResult",
+    "JobState",
+    "JobView",
+    "NewJob",
+    "Page",
+    "Renewal",
+    "StepReply",
+]
+
+
+class JobState(StrEnum):
+    """Where a job is; it is in exactly one state."""
+
+    SCHEDULED = "scheduled"
+    """Waits for its time, and has not run yet."""
+    PENDING = "pending"
+    """May be claimed."""
+    ACTIVE = "active"
+    """A worker holds a lease on it."""
+    RETRY = "retry"
+    """Failed, and waits for its next attempt."""
+    HELD = "held"
+    """Its key, its rate or its task may not run now."""
+    PARKED = "parked"
+    """No worker that has claimed it knows its task type."""
+    BLOCKED = "blocked"
+    """Waits for its parts."""
+    COMPLETED = "completed"
+    DEAD = "dead"
+    """A dead letter: attempts used up, discarded, poison or undecodable."""
+    CANCELLED = "cancelled"
+
+
+class NewJob(NamedTuple):
+    """A job on its way in.
+
+    `id`: 16 bytes. `body`: what a worker needs (see `ropeline.jobs.envelope`); the broker never looks inside.
+    `due`: wall ms before which it must not run, 0 none. `delay`: ms from the store's own now, 0 none; not both.
+    `priority`: 0 to 9, the highest first; 5 is the default. `unique`: 16 bytes that no two live jobs of the queue share,
+    empty for none. `unique_for`: ms after which the key is free whatever became of the job, 0: when the job has ended.
+    `until_start`: the key is free when the job is first claimed.
+    """
+
+    id: bytes
+    body: bytes
+    due: int = 0
+    delay: int = 0
+    priority: int = 5
+    unique: bytes = b""
+    unique_for: int = 0
+    until_start: bool = False
+
+
+class EnqueueResult(IntEnum):
+    """What became of one job of an enqueue call."""
+
+    ENQUEUED = 0
+    EXISTS = 1
+    """The queue has a job with this id already, and nothing was changed."""
+    CONFLICT = 2
+    """Another live job holds the unique key; `holder` is its id."""
+
+
+class Enqueued(NamedTuple):
+    """The answer to one NewJob. `state`: SCHEDULED or PENDING, of the job that is there now."""
+
+    result: EnqueueResult
+    holder: bytes
+
+
+class Claimed(NamedTuple):
+    """A delivery: the job and the lease on it.
+
+    `fence`: rises with every claim of the queue, and is shown with every later word about the job. `attempts`: runs that
+    failed so far. `lost`: leases that expired since the last finish. `ready`: wall ms at which it became pending, by the
+    store's clock. `claimed`: wall ms of this claim.
+    """
+
+    id: bytes
+    body: bytes
+    fence: int
+    attempts: int
+    lost: int
+    ready: int
+    claimed: int
+
+
+class FinishKind(IntEnum):
+    """How a run ended."""
+
+    COMPLETED = 0
+    RETRY = 1
+    """It failed: `delay` ms from now it may run again, with one attempt more."""
+    SNOOZE = 2
+    """As RETRY, but the run was none: attempts stay."""
+    RELEASE = 3
+    """Handed back unstarted, or by a worker that ends: pending again at its old place, attempts and lost unchanged."""
+    DEAD = 4
+    """A dead letter, with `error` as the reason; the failed run counts as an attempt."""
+    PARK = 5
+    """The worker does not know the task type `detail`."""
+    CANCELLED = 6
+    """It was cancelled while it ran, and stopped."""
+
+
+class Finish(NamedTuple):
+    """One run's end, shown with the fence of its claim.
+
+    `delay`: ms, of RETRY and SNOOZE. `error`: at most 1 KB of text, of RETRY and DEAD. `result`: kept with the job for
+    `keep` ms after COMPLETED; keep 0 keeps nothing. `detail`: the task type, of PARK; a short reason word, of DEAD
+    (`attempts`, `discarded`, `undecodable`, `unknown`, `timeout`).
+    """
+
+    kind: FinishKind
+    id: bytes
+    fence: int
+    delay: int = 0
+    error: bytes = b""
+    result: bytes = b""
+    keep: int = 0
+    detail: bytes = b""
+
+
+class FinishResult(IntEnum):
+    """Whether a finish counted."""
+
+    DONE = 0
+    STALE = 1
+    """The lease had gone to somebody else, or the job is not there any more; nothing was changed."""
+    CANCELLED = 2
+    """The job had been cancelled meanwhile and is now, whatever the finish said; COMPLETED wins over a cancel."""
+
+
+class StepReply(NamedTuple):
+    """What one step brought: an answer for each finish, and the deliveries.
+
+    `now`: the store's wall ms. `more`: jobs that could have been claimed are left. `next_due`: wall ms of the earliest
+    scheduled job or retry, 0 none. `paused`: nothing is claimed until the queue is resumed. `lease_end`: of the
+    deliveries, ms of the queue clock.
+    """
+
+    finished: list[FinishResult]
+    claimed: list[Claimed]
+    now: int
+    more: bool
+    next_due: int
+    paused: bool
+
+
+class Renewal(IntEnum):
+    """The answer to one renewal."""
+
+    HELD = 0
+    LOST = 1
+    """The lease belongs to somebody else, or the job is gone."""
+    CANCEL = 2
+    """Still held; the job was cancelled and its handler is to stop."""
+    OVERDUE = 3
+    """Still held, but past its hard end: the lease is not renewed any more."""
+
+
+class Depths(NamedTuple):
+    """How many jobs a queue has in each state, and what else its operators ask first. Times: wall ms of the store."""
+
+    scheduled: int
+    pending: int
+    active: int
+    retry: int
+    held: int
+    parked: int
+    blocked: int
+    completed: int
+    dead: int
+    cancelled: int
+    now: int
+    oldest_pending: int
+    """When the job that is pending for longest became so, 0 none."""
+    next_due: int
+    paused: bool
+    pause_reason: str
+    resumes_at: int
+    """0: not by itself."""
+    counters: dict[str, int]
+    """Sums since the queue began: enqueued, claimed, completed, failed, retried, dead, cancelled, lost, stale, snoozed, released,
+    parked, expired."""
+
+
+class JobView(NamedTuple):
+    """One job as it stands. `body` as enqueued, empty when it is no longer kept; times in wall ms, 0 unknown."""
+
+    id: bytes
+    state: JobState
+    body: bytes
+    attempts: int
+    lost: int
+    priority: int
+    at: int
+    """When it may run (scheduled, retry), became pending, was claimed, or ended."""
+    error: str
+    reason: str
+    result: bytes
+    worker: str
+    is_cancelling: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list. `cursor`: shown to get the next part, empty at the end."""
+
+    jobs: list[JobView]
+    cursor: str
