@@ -1,0 +1,158 @@
+"""What every broker refuses before it does anything: calls that no engine of ours makes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ropeline.jobs.broker import LARGEST_ENQUEUE, LARGEST_RENEWAL, LARGEST_STEP
+from ropeline.jobs.records import Finish, FinishKind, JobState, NewJob
+from ropeline.lua.errors import ConfigurationError
+
+__all__ = [
+    "LARGEST_PAGE",
+    "PURGEABLE",
+    "check_cursor",
+    "check_enqueue",
+    "check_id",
+    "check_ids",
+    "check_limit",
+    "check_milliseconds",
+    "check_purge",
+    "check_renewal",
+    "check_step",
+]
+
+LARGEST_PAGE = 1000
+"""Most jobs in one page, and in one purge."""
+PURGEABLE = frozenset(
+    {
+        JobState.DEAD,
+        JobState.COMPLETED,
+        JobState.CANCELLED,
+        JobState.PARKED,
+        JobState.SCHEDULED,
+        JobState.RETRY,
+    }
+)
+"""States that a purge empties: nobody works on their jobs, and none of them is about to be claimed."""
+
+_ID_LENGTH = 16
+_LONGEST_DETAIL = 255
+_HIGHEST_PRIORITY = 9
+# A pending job's place is its priority band plus a time, and a double must hold it exactly.
+_LATEST = 1 << 42
+
+
+def check_enqueue(jobs: Sequence[NewJob]) -> None:
+    """Raise ConfigurationError unless `jobs` are 1 to 100 that may be taken in."""
+    _check_count("jobs", len(jobs), 1, LARGEST_ENQUEUE)
+    for job in jobs:
+        check_id("id", job.id)
+        if job.unique:
+            check_id("unique", job.unique)
+        if not 0 <= job.priority <= _HIGHEST_PRIORITY:
+            raise ConfigurationError("priority", job.priority, "0 to 9")
+        check_milliseconds("due", job.due)
+        check_milliseconds("delay", job.delay)
+        check_milliseconds("unique_for", job.unique_for)
+
+
+def check_step(
+    *,
+    worker: bytes,
+    lane: int,
+    call: int,
+    finishes: Sequence[Finish],
+    claim: int,
+    lease: int,
+    hard: int,
+    max_lost: int,
+) -> None:
+    """Raise ConfigurationError unless a step may be made with these arguments."""
+    check_id("worker", worker)
+    _check_count("lane", lane, 0, 255)
+    if call < 1:
+        raise ConfigurationError("call", call, "1 or more, one more each time")
+    _check_count("finishes", len(finishes), 0, LARGEST_STEP)
+    _check_count("claim", claim, 0, LARGEST_STEP)
+    check_milliseconds("lease", lease, least=1)
+    check_milliseconds("hard", hard, least=1)
+    _check_count("max_lost", max_lost, 1, 1000)
+    for finish in finishes:
+        _check_finish(finish)
+
+
+def check_renewal(*, worker: bytes, held: Sequence[tuple[bytes, int]], lease: int) -> None:
+    """Raise ConfigurationError unless these leases, 1 to 200, may be prolonged by one call."""
+    check_id("worker", worker)
+    _check_count("held", len(held), 1, LARGEST_RENEWAL)
+    for id_, fence in held:
+        check_id("id", id_)
+        _check_fence(fence)
+    check_milliseconds("lease", lease, least=1)
+
+
+def check_ids(ids: Sequence[bytes]) -> None:
+    """Raise ConfigurationError unless `ids` are 1 to 100 ids."""
+    _check_count("ids", len(ids), 1, LARGEST_ENQUEUE)
+    for id_ in ids:
+        check_id("id", id_)
+
+
+def check_purge(state: JobState, limit: int) -> None:
+    """Raise ConfigurationError unless jobs in this state may be removed, this many at a time."""
+    if state not in PURGEABLE:
+        raise ConfigurationError("state", str(state), f"one of {', '.join(sorted(PURGEABLE))}")
+    check_limit(limit)
+
+
+def check_limit(limit: int) -> None:
+    """Raise ConfigurationError unless `limit` is 1 to 1,000."""
+    _check_count("limit", limit, 1, LARGEST_PAGE)
+
+
+def check_cursor(cursor: str) -> tuple[int, bytes] | None:
+    """Return the score and id in a cursor, `score:id in hex`; None for an empty one. Raises ConfigurationError."""
+    if not cursor:
+        return None
+    score, _, id_ = cursor.partition(":")
+    # int() and bytes.fromhex() would also take spaces, signs and digits of other scripts.
+    if not (cursor.isascii() and score.isdigit() and len(id_) == _ID_LENGTH * 2 and id_.isalnum()):
+        raise ConfigurationError("cursor", cursor, "what a page gave as its cursor")
+    try:
+        return int(score), bytes.fromhex(id_)
+    except ValueError as error:
+        raise ConfigurationError("cursor", cursor, "what a page gave as its cursor") from error
+
+
+def check_id(field: str, id: bytes) -> None:
+    """Raise ConfigurationError unless `id` is 16 bytes."""
+    if len(id) != _ID_LENGTH:
+        raise ConfigurationError(field, id, "16 bytes")
+
+
+def check_milliseconds(field: str, value: int, *, least: int = 0) -> None:
+    """Raise ConfigurationError unless `value` is a time, or a length of time, that a broker can keep."""
+    if not least <= value < _LATEST:
+        raise ConfigurationError(field, value, f"{least} to {_LATEST - 1} ms")
+
+
+def _check_finish(finish: Finish) -> None:
+    if finish.kind not in FinishKind:
+        raise ConfigurationError("kind", finish.kind, "a FinishKind")
+    check_id("id", finish.id)
+    _check_fence(finish.fence)
+    check_milliseconds("delay", finish.delay)
+    check_milliseconds("keep", finish.keep)
+    if len(finish.detail) > _LONGEST_DETAIL:
+        raise ConfigurationError("detail", finish.detail, "at most 255 bytes")
+
+
+def _check_fence(fence: int) -> None:
+    if not 0 <= fence < 1 << 53:
+        raise ConfigurationError("fence", fence, "what a claim gave as its fence")
+
+
+def _check_count(field: str, count: int, least: int, most: int) -> None:
+    if not least <= count <= most:
+        raise ConfigurationError(field, count, f"{least} to {most}")

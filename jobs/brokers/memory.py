@@ -1,0 +1,745 @@
+"""The broker that keeps its jobs in this process: what tests run on, and what the scripts of the Redis broker are held to.
+
+`MemoryQueue` is one queue: plain state and the rules, each call at a given moment, nothing asynchronous. `MemoryBroker`
+puts the protocol around a set of them: a clock, a lock for threads, and waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+from ropeline.jobs.brokers.checks import (
+    check_cursor,
+    check_enqueue,
+    check_id,
+    check_ids,
+    check_limit,
+    check_milliseconds,
+    check_purge,
+    check_renewal,
+    check_step,
+)
+from ropeline.jobs.records import (
+    Claimed,
+    Depths,
+    Enqueued,
+    EnqueueResult,
+    Finish,
+    FinishKind,
+    FinishResult,
+    JobState,
+    JobView,
+    NewJob,
+    Page,
+    Renewal,
+    StepReply,
+)
+from ropeline.lua.errors import StoreRefused
+
+__all__ = ["FakeClock", "MemoryBroker", "MemoryJob", "MemoryQueue"]
+
+COUNTERS: Final = (
+    "enqueued",
+    "claimed",
+    "completed",
+    "failed",
+    "retried",
+    "dead",
+    "cancelled",
+    "lost",
+    "stale",
+    "snoozed",
+    "released",
+    "parked",
+    "expired",
+)
+
+_DAY: Final = 86_400_000
+_LONGEST_CLOCK_STEP: Final = 10_000
+_QUIET: Final = 10_000
+_PROMOTED_PER_STEP: Final = 64
+_REAPED_PER_STEP: Final = 20
+_AGED_PER_STEP: Final = 20
+_REPLY_BYTES: Final = 1 << 20
+_ERROR_BYTES: Final = 1024
+_MOST_DEAD: Final = 10_000
+_DEAD_AGE: Final = 90 * _DAY
+_CANCELLED_AGE: Final = _DAY
+_PARKED_AGE: Final = 7 * _DAY
+_MOST_UNPARKED: Final = 100
+_PRIORITY_BAND: Final = 1 << 42
+_WAITING: Final = frozenset(
+    {JobState.SCHEDULED, JobState.PENDING, JobState.RETRY, JobState.HELD, JobState.PARKED, JobState.BLOCKED}
+)
+_REQUEUEABLE: Final = frozenset(
+    {JobState.DEAD, JobState.PARKED, JobState.CANCELLED, JobState.SCHEDULED, JobState.RETRY}
+)
+# Pending jobs that have lost a lease: a set of their own, and one state with the others to the outside.
+_SUSPECTS: Final = "suspects"
+
+
+@dataclass(slots=True)
+class MemoryJob:
+    """One job and all that is known of it.
+
+    `place`: the set it is in: a JobState, or `suspects`. `score`: its rank in there: wall ms of when it may run (scheduled,
+    retry), of its end (dead, cancelled), of when it was parked, of when it is forgotten (completed); priority and `ready`
+    (pending, suspects); the lease's end by the queue clock (active). `was_suspect`: the lease is one of a suspect.
+    """
+
+    id: bytes
+    body: bytes
+    priority: int
+    unique: bytes
+    unique_for: int
+    until_start: bool
+    place: str = ""
+    score: int = 0
+    ready: int = 0
+    at: int = 0
+    attempts: int = 0
+    lost: int = 0
+    fence: int = 0
+    worker: bytes = b""
+    hard_end: int = 0
+    was_suspect: bool = False
+    is_cancelling: bool = False
+    error: bytes = b""
+    reason: bytes = b""
+    result: bytes = b""
+
+    @property
+    def state(self) -> JobState:
+        return JobState.PENDING if self.place == _SUSPECTS else JobState(self.place)
+
+
+class _RankedIds:
+    """Ids in the order of their scores, then of their bytes."""
+
+    def __init__(self) -> None:
+        self.ranks: list[tuple[int, bytes]] = []
+
+    def add(self, score: int, id: bytes) -> None:
+        insort(self.ranks, (score, id))
+
+    def remove(self, score: int, id: bytes) -> None:
+        place = bisect_left(self.ranks, (score, id))
+        if self.ranks[place] != (score, id):
+            raise KeyError(id)
+        del self.ranks[place]
+
+    def lowest(self) -> int:
+        """The lowest score, 0 when there is nothing."""
+        return self.ranks[0][0] if self.ranks else 0
+
+
+class MemoryQueue:
+    """One queue: its state, and what each call does to it. `now` is wall ms; a subclass may look at any of the attributes.
+
+    Only `step` and `renew` move the queue clock, on which leases run. Reading changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self.jobs: dict[bytes, MemoryJob] = {}
+        self.sets: dict[str, _RankedIds] = {place: _RankedIds() for place in (*JobState, _SUSPECTS)}
+        self.holders: dict[bytes, tuple[bytes, int]] = {}
+        """Unique key -> the job that holds it, and the wall ms at which the hold ends, 0 none."""
+        self.calls: dict[tuple[bytes, int], tuple[int, StepReply]] = {}
+        """Worker and lane -> number and reply of its last call."""
+        self.counters = dict.fromkeys(COUNTERS, 0)
+        self.clock = 0
+        """The queue clock, ms; begins at the wall ms of the first step."""
+        self.seen: int | None = None
+        self.quiet_until = 0
+        """Nothing is reaped before the queue clock shows this."""
+        self.fence = 0
+        self.pause_reason: str | None = None
+        """None: not paused."""
+        self.resumes_at = 0
+
+    # What goes in
+
+    def enqueue(self, now: int, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        return [self._enqueue(now, job) for job in jobs]
+
+    def _enqueue(self, now: int, new: NewJob) -> Enqueued:
+        if new.id in self.jobs:
+            return Enqueued(EnqueueResult.EXISTS, b"")
+        job = MemoryJob(new.id, new.body, new.priority, new.unique, new.unique_for, new.until_start)
+        if holder := self._win_key(now, job):
+            return Enqueued(EnqueueResult.CONFLICT, holder)
+        self.jobs[job.id] = job
+        self.counters["enqueued"] += 1
+        due = max(new.due, now + new.delay)
+        if due > now:
+            self._wait_until(job, JobState.SCHEDULED, due)
+        else:
+            self._make_pending(job, now)
+        return Enqueued(EnqueueResult.ENQUEUED, b"")
+
+    # Steps
+
+    def step(
+        self,
+        now: int,
+        *,
+        worker: bytes,
+        lane: int,
+        call: int,
+        finishes: Sequence[Finish] = (),
+        claim: int = 0,
+        suspects: bool = True,
+        lease: int = 30_000,
+        hard: int = 330_000,
+        max_lost: int = 3,
+    ) -> StepReply:
+        last, kept = self.calls.get((worker, lane), (0, None))
+        if call == last and kept is not None:
+            return kept
+        if call < last:
+            raise StoreRefused(f"call: got {call}, expected {last} or more")
+        self._advance_clock(now)
+        if not self.is_paused(now):
+            self.resume()
+        finished = [self._finish(now, worker, finish) for finish in finishes]
+        self._tend(now, max_lost)
+        paused = self.is_paused(now)
+        chosen = [] if paused else self._choose(claim, suspects=suspects)
+        claimed = self._claim(chosen, now, worker=worker, lease=lease, hard=hard)
+        suspects_left = suspects and not any(job.was_suspect for job in chosen)
+        left = len(self.sets[JobState.PENDING].ranks) + (len(self.sets[_SUSPECTS].ranks) if suspects_left else 0)
+        reply = StepReply(
+            finished=finished,
+            claimed=claimed,
+            now=now,
+            more=left > 0 and not paused,
+            next_due=self.next_due(),
+            paused=paused,
+        )
+        self.calls[worker, lane] = call, reply
+        return reply
+
+    def _advance_clock(self, now: int) -> None:
+        if self.seen is None:
+            self.clock = now
+        else:
+            elapsed = now - self.seen
+            self.clock += min(max(0, elapsed), _LONGEST_CLOCK_STEP)
+            # Time that nobody saw pass is no reason to take a lease from somebody who had no chance to renew it.
+            if not 0 <= elapsed <= _LONGEST_CLOCK_STEP:
+                self.quiet_until = self.clock + _QUIET
+        self.seen = now
+
+    def _finish(self, now: int, worker: bytes, finish: Finish) -> FinishResult:
+        job = self._held(finish.id, finish.fence, worker)
+        if job is None:
+            self.counters["stale"] += 1
+            return FinishResult.STALE
+        was_cancelling = job.is_cancelling
+        if finish.kind is FinishKind.COMPLETED:
+            self._complete(now, job, finish)
+        elif was_cancelling or finish.kind is FinishKind.CANCELLED:
+            self._end(now, job, JobState.CANCELLED)
+            return FinishResult.CANCELLED if was_cancelling else FinishResult.DONE
+        elif finish.kind is FinishKind.RETRY:
+            job.attempts += 1
+            job.error = finish.error[:_ERROR_BYTES]
+            self.counters["failed"] += 1
+            self.counters["retried"] += 1
+            self._run_again(now, job, JobState.RETRY, finish.delay)
+        elif finish.kind is FinishKind.SNOOZE:
+            self.counters["snoozed"] += 1
+            self._run_again(now, job, JobState.RETRY if job.attempts else JobState.SCHEDULED, finish.delay)
+        elif finish.kind is FinishKind.RELEASE:
+            self.counters["released"] += 1
+            self._make_pending(job, job.ready)
+        elif finish.kind is FinishKind.DEAD:
+            job.attempts += 1
+            self.counters["failed"] += 1
+            self._bury(now, job, finish.detail, finish.error)
+        else:
+            self.counters["parked"] += 1
+            job.lost, job.reason, job.at = 0, finish.detail, now
+            self._put(job, JobState.PARKED, now)
+        return FinishResult.DONE
+
+    def _complete(self, now: int, job: MemoryJob, finish: Finish) -> None:
+        self.counters["completed"] += 1
+        self._release_key(job)
+        if finish.keep:
+            job.result, job.at = finish.result, now
+            self._put(job, JobState.COMPLETED, now + finish.keep)
+        else:
+            self._forget(job)
+
+    def _run_again(self, now: int, job: MemoryJob, state: JobState, delay: int) -> None:
+        job.lost = 0
+        if delay:
+            self._wait_until(job, state, now + delay)
+        else:
+            self._make_pending(job, now)
+
+    def _tend(self, now: int, max_lost: int) -> None:
+        if self.clock >= self.quiet_until:
+            for job in self._lowest(JobState.ACTIVE, self.clock, _REAPED_PER_STEP):
+                self._reap(now, job, max_lost)
+        due = [
+            job
+            for state in (JobState.SCHEDULED, JobState.RETRY)
+            for job in self._lowest(state, now, _PROMOTED_PER_STEP)
+        ]
+        for job in sorted(due, key=lambda job: (job.score, job.id))[:_PROMOTED_PER_STEP]:
+            self._make_pending(job, job.score)
+        for job in self._lowest(JobState.PARKED, now - _PARKED_AGE, _AGED_PER_STEP):
+            self._bury(now, job, b"unknown", job.error)
+        for job in self._aged(now)[:_AGED_PER_STEP]:
+            self._forget(job)
+            self.counters["expired"] += 1
+
+    def _reap(self, now: int, job: MemoryJob, max_lost: int) -> None:
+        self.counters["lost"] += 1
+        # Of a batch whose worker has died, only the one that was a suspect already can have been to blame each time.
+        job.lost = job.lost + 1 if job.was_suspect else max(job.lost, 1)
+        if job.lost >= max_lost:
+            self._bury(now, job, b"poison", b"lost %d leases" % job.lost)
+        elif job.is_cancelling:
+            self._end(now, job, JobState.CANCELLED)
+        else:
+            self._make_pending(job, job.ready)
+
+    def _aged(self, now: int) -> list[MemoryJob]:
+        """Jobs that have been kept for long enough; dead letters first, the oldest of each state first."""
+        too_many = len(self.sets[JobState.DEAD].ranks) - _MOST_DEAD
+        if too_many > 0:
+            return self._lowest(JobState.DEAD, now, too_many)
+        return [
+            *self._lowest(JobState.DEAD, now - _DEAD_AGE, _AGED_PER_STEP),
+            *self._lowest(JobState.COMPLETED, now, _AGED_PER_STEP),
+            *self._lowest(JobState.CANCELLED, now - _CANCELLED_AGE, _AGED_PER_STEP),
+        ]
+
+    def _claim(self, chosen: Sequence[MemoryJob], now: int, *, worker: bytes, lease: int, hard: int) -> list[Claimed]:
+        if chosen:
+            self.fence = max(now * 1000, self.fence + 1)
+            self.counters["claimed"] += len(chosen)
+        for job in chosen:
+            job.was_suspect = job.place == _SUSPECTS
+            job.fence, job.worker, job.hard_end, job.at = self.fence, worker, self.clock + hard, now
+            self._put(job, JobState.ACTIVE, self.clock + lease)
+            if job.until_start:
+                self._release_key(job)
+        return [Claimed(job.id, job.body, job.fence, job.attempts, job.lost, job.ready, now) for job in chosen]
+
+    def _choose(self, most: int, *, suspects: bool) -> list[MemoryJob]:
+        """What a claim of `most` jobs brings: one suspect at most, and no more bytes than a reply may have."""
+        suspected = self.all_in(_SUSPECTS, 1) if suspects else []
+        chosen: list[MemoryJob] = []
+        size = 0
+        for job in [*suspected, *self.all_in(JobState.PENDING, most)][:most]:
+            size += len(job.body)
+            if chosen and size > _REPLY_BYTES:
+                break
+            chosen.append(job)
+        return chosen
+
+    def renew(self, now: int, *, worker: bytes, held: Sequence[tuple[bytes, int]], lease: int) -> list[Renewal]:
+        self._advance_clock(now)
+        return [self._renew(self._held(id_, fence, worker), lease) for id_, fence in held]
+
+    def _renew(self, job: MemoryJob | None, lease: int) -> Renewal:
+        if job is None:
+            return Renewal.LOST
+        if self.clock > job.hard_end:
+            return Renewal.OVERDUE
+        self._put(job, JobState.ACTIVE, min(self.clock + lease, job.hard_end))
+        return Renewal.CANCEL if job.is_cancelling else Renewal.HELD
+
+    # What is seen
+
+    def all_in(self, place: str, most: int | None = None) -> list[MemoryJob]:
+        """The first `most` jobs of a set, in its order."""
+        return [self.jobs[id_] for _, id_ in self.sets[place].ranks[:most]]
+
+    def _lowest(self, place: str, score: int, most: int) -> list[MemoryJob]:
+        """The first `most` jobs of a set whose score is `score` or less."""
+        return [job for job in self.all_in(place, most) if job.score <= score]
+
+    def is_paused(self, now: int) -> bool:
+        return self.pause_reason is not None and not 0 < self.resumes_at <= now
+
+    def next_due(self) -> int:
+        """Wall ms of the earliest scheduled job or retry, 0 none."""
+        waiting = [self.sets[state].lowest() for state in (JobState.SCHEDULED, JobState.RETRY)]
+        return min(filter(None, waiting), default=0)
+
+    def next_work(self, now: int) -> float:
+        """Wall ms at which a step may find something to do if nobody calls meanwhile; never is infinite.
+
+        Suspects do not count: who waits may hold one already, and would be called back at once for ever.
+        """
+        if self.sets[JobState.PENDING].ranks and not self.is_paused(now):
+            return now
+        return min(filter(None, (self.next_due(), self.resumes_at)), default=inf)
+
+    def depths(self, now: int) -> Depths:
+        ready = [job.ready for place in (JobState.PENDING, _SUSPECTS) for job in self.all_in(place)]
+        counts = {str(state): len(self.sets[state].ranks) for state in JobState}
+        counts[JobState.PENDING] = len(ready)
+        paused = self.is_paused(now)
+        return Depths(
+            **counts,
+            now=now,
+            oldest_pending=min(ready, default=0),
+            next_due=self.next_due(),
+            paused=paused,
+            pause_reason=self.pause_reason or "" if paused else "",
+            resumes_at=self.resumes_at if paused else 0,
+            counters=dict(self.counters),
+        )
+
+    def find(self, id: bytes) -> JobView | None:
+        job = self.jobs.get(id)
+        return None if job is None else self._view(job)
+
+    def _view(self, job: MemoryJob) -> JobView:
+        return JobView(
+            id=job.id,
+            state=job.state,
+            body=job.body,
+            attempts=job.attempts,
+            lost=job.lost,
+            priority=job.priority,
+            at=job.at,
+            error=job.error.decode(errors="replace"),
+            reason=job.reason.decode(errors="replace"),
+            result=job.result,
+            worker=job.worker.hex(),
+            is_cancelling=job.is_cancelling,
+        )
+
+    def jobs_in(self, state: JobState, *, after: tuple[int, bytes] | None = None, limit: int = 100) -> Page:
+        """The jobs whose (score, id) comes after `after`; see `MemoryJob` for what the scores are."""
+        ranks = self.sets[state].ranks
+        if state is JobState.PENDING:
+            ranks = sorted([*ranks, *self.sets[_SUSPECTS].ranks])
+        start = 0 if after is None else bisect_right(ranks, after)
+        part = ranks[start : start + limit]
+        score, last = part[-1] if part else (0, b"")
+        cursor = f"{score}:{last.hex()}" if start + limit < len(ranks) else ""
+        return Page([self._view(self.jobs[id_]) for _, id_ in part], cursor)
+
+    # What operators do
+
+    def cancel(self, now: int, id: bytes) -> JobState | None:
+        job = self.jobs.get(id)
+        if job is None:
+            return None
+        if job.state in _WAITING:
+            self._end(now, job, JobState.CANCELLED)
+        elif job.state is JobState.ACTIVE:
+            job.is_cancelling = True
+        return job.state
+
+    def requeue(self, now: int, ids: Sequence[bytes]) -> list[Enqueued | None]:
+        return [self._requeue(now, id_) for id_ in ids]
+
+    def _requeue(self, now: int, id: bytes) -> Enqueued | None:
+        job = self.jobs.get(id)
+        if job is None or job.state not in _REQUEUEABLE:
+            return None
+        if holder := self._win_key(now, job):
+            return Enqueued(EnqueueResult.CONFLICT, holder)
+        job.attempts = job.lost = 0
+        self._make_pending(job, now)
+        return Enqueued(EnqueueResult.ENQUEUED, b"")
+
+    def purge(self, state: JobState, limit: int) -> int:
+        jobs = self.all_in(state, limit)
+        for job in jobs:
+            self._forget(job)
+        return len(jobs)
+
+    def unpark(self, now: int, task: bytes) -> int:
+        parked = [job for job in self.all_in(JobState.PARKED) if job.reason == task][:_MOST_UNPARKED]
+        for job in parked:
+            self._make_pending(job, now)
+        return len(parked)
+
+    def pause(self, now: int, *, reason: str, resume_after: int = 0) -> None:
+        self.pause_reason, self.resumes_at = reason, now + resume_after if resume_after else 0
+
+    def resume(self) -> None:
+        self.pause_reason, self.resumes_at = None, 0
+
+    # How a job gets from one state into the next
+
+    def _held(self, id: bytes, fence: int, worker: bytes) -> MemoryJob | None:
+        """The job, if it is active and this is the lease on it."""
+        job = self.jobs.get(id)
+        if job is None or job.state is not JobState.ACTIVE or (job.fence, job.worker) != (fence, worker):
+            return None
+        return job
+
+    def _put(self, job: MemoryJob, place: str, score: int) -> None:
+        """Every move goes through here: a job is in one set, and what belongs to a lease goes with it."""
+        if job.place:
+            self.sets[job.place].remove(job.score, job.id)
+        job.place, job.score = place, score
+        self.sets[place].add(score, job.id)
+        if place != JobState.ACTIVE:
+            job.fence, job.worker, job.hard_end = 0, b"", 0
+            job.was_suspect = job.is_cancelling = False
+
+    def _wait_until(self, job: MemoryJob, state: JobState, due: int) -> None:
+        job.at = due
+        self._put(job, state, due)
+
+    def _make_pending(self, job: MemoryJob, ready: int) -> None:
+        job.ready = job.at = ready
+        job.reason = b""
+        place = _SUSPECTS if job.lost else JobState.PENDING
+        self._put(job, place, (9 - job.priority) * _PRIORITY_BAND + ready)
+
+    def _bury(self, now: int, job: MemoryJob, reason: bytes, error: bytes) -> None:
+        job.reason, job.error = reason, error[:_ERROR_BYTES]
+        self._end(now, job, JobState.DEAD)
+
+    def _end(self, now: int, job: MemoryJob, state: JobState) -> None:
+        self.counters[state] += 1
+        self._release_key(job)
+        job.at = now
+        self._put(job, state, now)
+
+    def _forget(self, job: MemoryJob) -> None:
+        self._release_key(job)
+        self.sets[job.place].remove(job.score, job.id)
+        del self.jobs[job.id]
+
+    def _win_key(self, now: int, job: MemoryJob) -> bytes:
+        """Take the job's unique key, for `unique_for` from now; when another one holds it, its id, and nothing is changed."""
+        if not job.unique:
+            return b""
+        holder, end = self.holders.get(job.unique, (job.id, 0))
+        if holder != job.id and not 0 < end <= now:
+            return holder
+        self.holders[job.unique] = job.id, now + job.unique_for if job.unique_for else 0
+        return b""
+
+    def _release_key(self, job: MemoryJob) -> None:
+        if self.holders.get(job.unique, (b"", 0))[0] == job.id:
+            del self.holders[job.unique]
+
+
+class FakeClock:
+    """A wall clock that stands still until it is told to go on; whoever waits in a MemoryBroker looks again then.
+
+    `now`: ms, by default in 2001.
+    """
+
+    def __init__(self, now: int = 1_000_000_000_000) -> None:
+        self.now = now
+        self._listeners: list[Callable[[], None]] = []
+
+    def __call__(self) -> int:
+        return self.now
+
+    def advance(self, milliseconds: int) -> None:
+        """Go on by `milliseconds`; a negative number sets the clock back."""
+        self.now += milliseconds
+        for listener in self._listeners:
+            listener()
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called after every advance."""
+        self._listeners.append(listener)
+
+
+class MemoryBroker:
+    """Keeps the jobs of one stage in this process, for as long as this object lives.
+
+    `clock`: returns wall ms; by default the machine's own, or a FakeClock in tests. Safe to use from several threads and
+    event loops at once. `close` ends all waiting and loses nothing.
+    """
+
+    queue_type: type[MemoryQueue] = MemoryQueue
+
+    def __init__(self, *, clock: Callable[[], int] | None = None) -> None:
+        self._clock = clock or _wall_clock
+        self._queues: dict[str, MemoryQueue] = {}
+        self._lock = threading.RLock()
+        self._waiters: list[_Waiter] = []
+        if isinstance(clock, FakeClock):
+            clock.listen(self._wake)
+
+    def queue(self, name: str) -> MemoryQueue:
+        """The queue's state, for a test to look at."""
+        with self._lock:
+            return self._queues.setdefault(name, self.queue_type())
+
+    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        check_enqueue(jobs)
+        await asyncio.sleep(0)
+        with self._lock:
+            answers = self.queue(queue).enqueue(self._clock(), jobs)
+        self._wake(queue)
+        return answers
+
+    async def step(
+        self,
+        queue: str,
+        *,
+        worker: bytes,
+        lane: int,
+        call: int,
+        finishes: Sequence[Finish] = (),
+        claim: int = 0,
+        suspects: bool = True,
+        lease: int = 30_000,
+        hard: int = 330_000,
+        max_lost: int = 3,
+    ) -> StepReply:
+        check_step(
+            worker=worker,
+            lane=lane,
+            call=call,
+            finishes=finishes,
+            claim=claim,
+            lease=lease,
+            hard=hard,
+            max_lost=max_lost,
+        )
+        # A store's answer takes a turn of the loop: a worker that never waits for anything else must let others run.
+        await asyncio.sleep(0)
+        with self._lock:
+            lost = self.queue(queue).counters["lost"]
+            reply = self.queue(queue).step(
+                self._clock(),
+                worker=worker,
+                lane=lane,
+                call=call,
+                finishes=finishes,
+                claim=claim,
+                suspects=suspects,
+                lease=lease,
+                hard=hard,
+                max_lost=max_lost,
+            )
+            reaped = self.queue(queue).counters["lost"] > lost
+        if reply.more or finishes or reaped:
+            self._wake(queue)
+        return reply._replace(finished=list(reply.finished), claimed=list(reply.claimed))
+
+    async def renew(self, queue: str, *, worker: bytes, held: Sequence[tuple[bytes, int]], lease: int) -> list[Renewal]:
+        check_renewal(worker=worker, held=held, lease=lease)
+        await asyncio.sleep(0)
+        with self._lock:
+            return self.queue(queue).renew(self._clock(), worker=worker, held=held, lease=lease)
+
+    async def wait(self, queues: Sequence[str], seconds: float) -> None:
+        await asyncio.sleep(0)
+        waiter = _Waiter(frozenset(queues), asyncio.get_running_loop(), asyncio.Event())
+        with self._lock:
+            limit = min([seconds, *(self._seconds_to_work(self.queue(name)) for name in queues)])
+            if limit <= 0:
+                return
+            self._waiters.append(waiter)
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(waiter.event.wait(), limit)
+        finally:
+            with self._lock:
+                self._waiters.remove(waiter)
+
+    async def depths(self, queue: str) -> Depths:
+        with self._lock:
+            return self.queue(queue).depths(self._clock())
+
+    async def queues(self) -> list[str]:
+        with self._lock:
+            return sorted(name for name, queue in self._queues.items() if queue.counters["enqueued"])
+
+    async def find(self, queue: str, id: bytes) -> JobView | None:
+        check_id("id", id)
+        with self._lock:
+            return self.queue(queue).find(id)
+
+    async def jobs_in(self, queue: str, state: JobState, *, cursor: str = "", limit: int = 100) -> Page:
+        after = check_cursor(cursor)
+        check_limit(limit)
+        with self._lock:
+            return self.queue(queue).jobs_in(JobState(state), after=after, limit=limit)
+
+    async def cancel(self, queue: str, id: bytes) -> JobState | None:
+        check_id("id", id)
+        with self._lock:
+            return self.queue(queue).cancel(self._clock(), id)
+
+    async def requeue(self, queue: str, ids: Sequence[bytes]) -> list[Enqueued | None]:
+        check_ids(ids)
+        with self._lock:
+            answers = self.queue(queue).requeue(self._clock(), ids)
+        self._wake(queue)
+        return answers
+
+    async def purge(self, queue: str, state: JobState, *, limit: int = 1000) -> int:
+        check_purge(state, limit)
+        with self._lock:
+            return self.queue(queue).purge(state, limit)
+
+    async def unpark(self, queue: str, task: bytes) -> int:
+        with self._lock:
+            many = self.queue(queue).unpark(self._clock(), task)
+        self._wake(queue)
+        return many
+
+    async def pause(self, queue: str, *, reason: str, resume_after: int = 0) -> None:
+        check_milliseconds("resume_after", resume_after)
+        with self._lock:
+            self.queue(queue).pause(self._clock(), reason=reason, resume_after=resume_after)
+
+    async def resume(self, queue: str) -> None:
+        with self._lock:
+            self.queue(queue).resume()
+        self._wake(queue)
+
+    async def close(self) -> None:
+        self._wake()
+
+    def _seconds_to_work(self, queue: MemoryQueue) -> float:
+        """For how long there is nothing to do if nobody calls; 0 or less when there is something."""
+        now = self._clock()
+        moment = queue.next_work(now)
+        # Moving a clock of a test wakes those who wait.
+        return inf if moment > now and isinstance(self._clock, FakeClock) else (moment - now) / 1000
+
+    def _wake(self, queue: str | None = None) -> None:
+        with self._lock:
+            for waiter in self._waiters:
+                if queue is None or queue in waiter.queues:
+                    waiter.wake()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiter:
+    """Somebody who waits in some thread's event loop."""
+
+    queues: frozenset[str]
+    loop: asyncio.AbstractEventLoop
+    event: asyncio.Event
+
+    def wake(self) -> None:
+        # A loop that has been closed has nobody left who waits.
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self.event.set)
+
+
+def _wall_clock() -> int:
+    return time.time_ns() // 1_000_000
