@@ -11,7 +11,6 @@ from ropeline.lua.errors import ConfigurationError
 __all__ = [
     "LARGEST_PAGE",
     "PURGEABLE",
-    "check_cursor",
     "check_enqueue",
     "check_id",
     "check_ids",
@@ -39,6 +38,7 @@ PURGEABLE = frozenset(
 _ID_LENGTH = 16
 _LONGEST_DETAIL = 255
 _HIGHEST_PRIORITY = 9
+_HIGHEST_LANE = 15
 # A pending job's place is its priority band plus a time, and a double must hold it exactly.
 _LATEST = 1 << 42
 
@@ -70,7 +70,7 @@ def check_step(
 ) -> None:
     """Raise ConfigurationError unless a step may be made with these arguments."""
     check_id("worker", worker)
-    _check_count("lane", lane, 0, 255)
+    _check_count("lane", lane, 0, _HIGHEST_LANE)
     if call < 1:
         raise ConfigurationError("call", call, "1 or more, one more each time")
     _check_count("finishes", len(finishes), 0, LARGEST_STEP)
@@ -109,20 +109,6 @@ def check_purge(state: JobState, limit: int) -> None:
 def check_limit(limit: int) -> None:
     """Raise ConfigurationError unless `limit` is 1 to 1,000."""
     _check_count("limit", limit, 1, LARGEST_PAGE)
-
-
-def check_cursor(cursor: str) -> tuple[int, bytes] | None:
-    """Return the score and id in a cursor, `score:id in hex`; None for an empty one. Raises ConfigurationError."""
-    if not cursor:
-        return None
-    score, _, id_ = cursor.partition(":")
-    # int() and bytes.fromhex() would also take spaces, signs and digits of other scripts.
-    if not (cursor.isascii() and score.isdigit() and len(id_) == _ID_LENGTH * 2 and id_.isalnum()):
-        raise ConfigurationError("cursor", cursor, "what a page gave as its cursor")
-    try:
-        return int(score), bytes.fromhex(id_)
-    except ValueError as error:
-        raise ConfigurationError("cursor", cursor, "what a page gave as its cursor") from error
 
 
 def check_id(field: str, id: bytes) -> None:

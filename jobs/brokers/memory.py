@@ -17,7 +17,6 @@ from math import inf
 from typing import Final
 
 from ropeline.jobs.brokers.checks import (
-    check_cursor,
     check_enqueue,
     check_id,
     check_ids,
@@ -42,7 +41,7 @@ from ropeline.jobs.records import (
     Renewal,
     StepReply,
 )
-from ropeline.lua.errors import StoreRefused
+from ropeline.lua.errors import ConfigurationError, StoreRefused
 
 __all__ = ["FakeClock", "MemoryBroker", "MemoryJob", "MemoryQueue"]
 
@@ -76,14 +75,14 @@ _CANCELLED_AGE: Final = _DAY
 _PARKED_AGE: Final = 7 * _DAY
 _MOST_UNPARKED: Final = 100
 _PRIORITY_BAND: Final = 1 << 42
+# Pending jobs that have lost a lease: a set of their own, and one state with the others to the outside.
+_SUSPECTS: Final = "suspects"
 _WAITING: Final = frozenset(
-    {JobState.SCHEDULED, JobState.PENDING, JobState.RETRY, JobState.HELD, JobState.PARKED, JobState.BLOCKED}
+    {JobState.SCHEDULED, JobState.PENDING, JobState.RETRY, JobState.HELD, JobState.PARKED, JobState.BLOCKED, _SUSPECTS}
 )
 _REQUEUEABLE: Final = frozenset(
     {JobState.DEAD, JobState.PARKED, JobState.CANCELLED, JobState.SCHEDULED, JobState.RETRY}
 )
-# Pending jobs that have lost a lease: a set of their own, and one state with the others to the outside.
-_SUSPECTS: Final = "suspects"
 
 
 @dataclass(slots=True)
@@ -99,7 +98,6 @@ class MemoryJob:
     body: bytes
     priority: int
     unique: bytes
-    unique_for: int
     until_start: bool
     place: str = ""
     score: int = 0
@@ -144,7 +142,7 @@ class _RankedIds:
 class MemoryQueue:
     """One queue: its state, and what each call does to it. `now` is wall ms; a subclass may look at any of the attributes.
 
-    Only `step` and `renew` move the queue clock, on which leases run. Reading changes nothing.
+    Leases run on the queue clock, which each call moves on that changes jobs, `enqueue` apart. Reading changes nothing.
     """
 
     def __init__(self) -> None:
@@ -173,8 +171,8 @@ class MemoryQueue:
     def _enqueue(self, now: int, new: NewJob) -> Enqueued:
         if new.id in self.jobs:
             return Enqueued(EnqueueResult.EXISTS, b"")
-        job = MemoryJob(new.id, new.body, new.priority, new.unique, new.unique_for, new.until_start)
-        if holder := self._win_key(now, job):
+        job = MemoryJob(new.id, new.body, new.priority, new.unique, new.until_start)
+        if holder := self._win_key(now, job, now + new.unique_for if new.unique_for else 0):
             return Enqueued(EnqueueResult.CONFLICT, holder)
         self.jobs[job.id] = job
         self.counters["enqueued"] += 1
@@ -291,18 +289,15 @@ class MemoryQueue:
         if self.clock >= self.quiet_until:
             for job in self._lowest(JobState.ACTIVE, self.clock, _REAPED_PER_STEP):
                 self._reap(now, job, max_lost)
-        due = [
-            job
-            for state in (JobState.SCHEDULED, JobState.RETRY)
-            for job in self._lowest(state, now, _PROMOTED_PER_STEP)
-        ]
-        for job in sorted(due, key=lambda job: (job.score, job.id))[:_PROMOTED_PER_STEP]:
-            self._make_pending(job, job.score)
-        for job in self._lowest(JobState.PARKED, now - _PARKED_AGE, _AGED_PER_STEP):
-            self._bury(now, job, b"unknown", job.error)
-        for job in self._aged(now)[:_AGED_PER_STEP]:
+        for state in (JobState.SCHEDULED, JobState.RETRY):
+            for job in self._lowest(state, now, _PROMOTED_PER_STEP):
+                self._make_pending(job, job.score)
+        aged = self._aged(now)[:_AGED_PER_STEP]
+        for job in aged:
             self._forget(job)
             self.counters["expired"] += 1
+        for job in self._lowest(JobState.PARKED, now - _PARKED_AGE, _AGED_PER_STEP - len(aged)):
+            self._bury(now, job, b"unknown", b"no worker knew the task type %b" % job.reason)
 
     def _reap(self, now: int, job: MemoryJob, max_lost: int) -> None:
         self.counters["lost"] += 1
@@ -316,14 +311,13 @@ class MemoryQueue:
             self._make_pending(job, job.ready)
 
     def _aged(self, now: int) -> list[MemoryJob]:
-        """Jobs that have been kept for long enough; dead letters first, the oldest of each state first."""
-        too_many = len(self.sets[JobState.DEAD].ranks) - _MOST_DEAD
-        if too_many > 0:
-            return self._lowest(JobState.DEAD, now, too_many)
+        """Jobs that have been kept for long enough, the oldest of each state first."""
+        too_old = self._lowest(JobState.DEAD, now - _DEAD_AGE, _AGED_PER_STEP)
+        dead = self.all_in(JobState.DEAD, max(len(too_old), len(self.sets[JobState.DEAD].ranks) - _MOST_DEAD))
         return [
-            *self._lowest(JobState.DEAD, now - _DEAD_AGE, _AGED_PER_STEP),
             *self._lowest(JobState.COMPLETED, now, _AGED_PER_STEP),
             *self._lowest(JobState.CANCELLED, now - _CANCELLED_AGE, _AGED_PER_STEP),
+            *dead,
         ]
 
     def _claim(self, chosen: Sequence[MemoryJob], now: int, *, worker: bytes, lease: int, hard: int) -> list[Claimed]:
@@ -425,16 +419,14 @@ class MemoryQueue:
             is_cancelling=job.is_cancelling,
         )
 
-    def jobs_in(self, state: JobState, *, after: tuple[int, bytes] | None = None, limit: int = 100) -> Page:
-        """The jobs whose (score, id) comes after `after`; see `MemoryJob` for what the scores are."""
-        ranks = self.sets[state].ranks
-        if state is JobState.PENDING:
-            ranks = sorted([*ranks, *self.sets[_SUSPECTS].ranks])
-        start = 0 if after is None else bisect_right(ranks, after)
+    def jobs_in(self, state: JobState, *, cursor: str = "", limit: int = 100) -> Page:
+        """Jobs in the order of their scores; of the pending ones, suspects first."""
+        places = (_SUSPECTS, JobState.PENDING) if state is JobState.PENDING else (state,)
+        ranks = [(number, *rank) for number, place in enumerate(places) for rank in self.sets[place].ranks]
+        start = bisect_right(ranks, _read_cursor(cursor)) if cursor else 0
         part = ranks[start : start + limit]
-        score, last = part[-1] if part else (0, b"")
-        cursor = f"{score}:{last.hex()}" if start + limit < len(ranks) else ""
-        return Page([self._view(self.jobs[id_]) for _, id_ in part], cursor)
+        more = start + limit < len(ranks)
+        return Page([self._view(self.jobs[id_]) for _, _, id_ in part], _cursor(part[-1]) if more else "")
 
     # What operators do
 
@@ -443,12 +435,14 @@ class MemoryQueue:
         if job is None:
             return None
         if job.state in _WAITING:
+            self._advance_clock(now)
             self._end(now, job, JobState.CANCELLED)
         elif job.state is JobState.ACTIVE:
             job.is_cancelling = True
         return job.state
 
     def requeue(self, now: int, ids: Sequence[bytes]) -> list[Enqueued | None]:
+        self._advance_clock(now)
         return [self._requeue(now, id_) for id_ in ids]
 
     def _requeue(self, now: int, id: bytes) -> Enqueued | None:
@@ -458,16 +452,19 @@ class MemoryQueue:
         if holder := self._win_key(now, job):
             return Enqueued(EnqueueResult.CONFLICT, holder)
         job.attempts = job.lost = 0
+        job.error = b""
         self._make_pending(job, now)
         return Enqueued(EnqueueResult.ENQUEUED, b"")
 
-    def purge(self, state: JobState, limit: int) -> int:
+    def purge(self, now: int, state: JobState, limit: int) -> int:
+        self._advance_clock(now)
         jobs = self.all_in(state, limit)
         for job in jobs:
             self._forget(job)
         return len(jobs)
 
     def unpark(self, now: int, task: bytes) -> int:
+        self._advance_clock(now)
         parked = [job for job in self.all_in(JobState.PARKED) if job.reason == task][:_MOST_UNPARKED]
         for job in parked:
             self._make_pending(job, now)
@@ -495,8 +492,10 @@ class MemoryQueue:
         job.place, job.score = place, score
         self.sets[place].add(score, job.id)
         if place != JobState.ACTIVE:
-            job.fence, job.worker, job.hard_end = 0, b"", 0
+            job.fence = job.hard_end = 0
             job.was_suspect = job.is_cancelling = False
+        if place in _WAITING:
+            job.worker = b""
 
     def _wait_until(self, job: MemoryJob, state: JobState, due: int) -> None:
         job.at = due
@@ -523,14 +522,17 @@ class MemoryQueue:
         self.sets[job.place].remove(job.score, job.id)
         del self.jobs[job.id]
 
-    def _win_key(self, now: int, job: MemoryJob) -> bytes:
-        """Take the job's unique key, for `unique_for` from now; when another one holds it, its id, and nothing is changed."""
+    def _win_key(self, now: int, job: MemoryJob, end: int = 0) -> bytes:
+        """Take the job's unique key until wall ms `end` (0: until it is released), or keep it if the job has it already.
+
+        When another job holds it, that job's id, and nothing is changed.
+        """
         if not job.unique:
             return b""
-        holder, end = self.holders.get(job.unique, (job.id, 0))
-        if holder != job.id and not 0 < end <= now:
-            return holder
-        self.holders[job.unique] = job.id, now + job.unique_for if job.unique_for else 0
+        holder, held_until = self.holders.get(job.unique, (b"", 0))
+        if holder and not 0 < held_until <= now:
+            return b"" if holder == job.id else holder
+        self.holders[job.unique] = job.id, end
         return b""
 
     def _release_key(self, job: MemoryJob) -> None:
@@ -672,10 +674,9 @@ class MemoryBroker:
             return self.queue(queue).find(id)
 
     async def jobs_in(self, queue: str, state: JobState, *, cursor: str = "", limit: int = 100) -> Page:
-        after = check_cursor(cursor)
         check_limit(limit)
         with self._lock:
-            return self.queue(queue).jobs_in(JobState(state), after=after, limit=limit)
+            return self.queue(queue).jobs_in(JobState(state), cursor=cursor, limit=limit)
 
     async def cancel(self, queue: str, id: bytes) -> JobState | None:
         check_id("id", id)
@@ -692,7 +693,7 @@ class MemoryBroker:
     async def purge(self, queue: str, state: JobState, *, limit: int = 1000) -> int:
         check_purge(state, limit)
         with self._lock:
-            return self.queue(queue).purge(state, limit)
+            return self.queue(queue).purge(self._clock(), state, limit)
 
     async def unpark(self, queue: str, task: bytes) -> int:
         with self._lock:
@@ -743,3 +744,16 @@ class _Waiter:
 
 def _wall_clock() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _cursor(rank: tuple[int, int, bytes]) -> str:
+    number, score, id_ = rank
+    return f"{number}-{score}-{id_.hex()}"
+
+
+def _read_cursor(cursor: str) -> tuple[int, int, bytes]:
+    try:
+        number, score, id_ = cursor.split("-")
+        return int(number), int(score), bytes.fromhex(id_)
+    except ValueError:
+        raise ConfigurationError("cursor", cursor, "the cursor of an earlier page of this list") from None
