@@ -1,0 +1,93 @@
+"""What a handler is told about its own job: who it is, which run this is, and whether it should stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Final, Protocol
+
+__all__ = ["JobContext", "RunFlags", "current_job", "running"]
+
+_NO_METADATA: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class RunFlags(Protocol):
+    """What a worker finds out about a run while it lasts, from any thread."""
+
+    @property
+    def is_lost(self) -> bool: ...
+
+    @property
+    def is_cancelled(self) -> bool: ...
+
+
+class JobContext:
+    """The job that a handler runs for. A parameter of this type, anywhere in the signature, is filled by the worker.
+
+    `id`: its id, 32 hexadecimal digits. `task`, `queue`: its type and where it was taken from. `attempt`: number of this run,
+    1 for the first; runs that were lost or snoozed do not count. `max_attempts`: the number of the last one. `metadata`:
+    what was said about it at enqueue. `flags`: where `lost` and `cancelled` are looked up, None: they stay false, as when
+    a task is called as a function.
+    """
+
+    __slots__ = ("_flags", "attempt", "id", "max_attempts", "metadata", "queue", "task")
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        task: str,
+        queue: str,
+        attempt: int = 1,
+        max_attempts: int = 1,
+        metadata: Mapping[str, str] = _NO_METADATA,
+        flags: RunFlags | None = None,
+    ) -> None:
+        self.id = id
+        self.task = task
+        self.queue = queue
+        self.attempt = attempt
+        self.max_attempts = max_attempts
+        self.metadata = metadata
+        self._flags = flags
+
+    def __repr__(self) -> str:
+        return f"<JobContext {self.task} {self.id} attempt {self.attempt} of {self.max_attempts}>"
+
+    @property
+    def attempts_left(self) -> int:
+        """Runs that are left after this one, should it fail."""
+        return max(0, self.max_attempts - self.attempt)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease is gone: another worker may run the job already, and what this run returns does not count.
+
+        A handler in a thread looks at it before each effect; an async one is cancelled.
+        """
+        return self._flags is not None and self._flags.is_lost
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody has cancelled the job. A handler in a thread that looks at it raises `Cancelled` to stop."""
+        return self._flags is not None and self._flags.is_cancelled
+
+
+_current: ContextVar[JobContext | None] = ContextVar("ropeline_job", default=None)
+
+
+def current_job() -> JobContext | None:
+    """The job that the caller runs for, also far down in the calls of its handler; None outside of a handler."""
+    return _current.get()
+
+
+@contextmanager
+def running(job: JobContext) -> Iterator[None]:
+    """Make `job` the current one for the time of a `with` block, in this task or thread alone."""
+    token = _current.set(job)
+    try:
+        yield
+    finally:
+        _current.reset(token)
