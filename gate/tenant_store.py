@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 from ropeline.gate.line import SettingsCopy
 from ropeline.gate.settings import TenantSettings
+from ropeline.lua.calls import CommandClient
 from ropeline.lua.errors import ConfigurationError, RopelineError
 from ropeline.lua.line_settings import LineSettings, Method
 from ropeline.lua.results import LineHead, Status
-from ropeline.lua.scripts import CommandClient, DirectoryScripts, LineScripts
+from ropeline.lua.scripts import DirectoryScripts, LineScripts
 
 __all__ = ["ChangedMeanwhile", "RouteTaken", "StoredTenant", "TenantStore", "UnknownTenant", "line_settings"]
 

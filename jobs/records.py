@@ -150,8 +150,7 @@ class StepReply(NamedTuple):
     """What one step brought: an answer for each finish, and the deliveries.
 
     `now`: the store's wall ms. `more`: jobs that could have been claimed are left. `next_due`: wall ms of the earliest
-    scheduled job or retry, 0 none. `paused`: nothing is claimed until the queue is resumed. `lease_end`: of the
-    deliveries, ms of the queue clock.
+    scheduled job or retry, 0 none. `paused`: nothing is claimed until the queue is resumed.
     """
 
     finished: list[FinishResult]

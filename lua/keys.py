@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DirectoryKeys", "TenantKeys", "changes_channel"]
+__all__ = ["DirectoryKeys", "QueueKeys", "TenantKeys", "changes_channel", "queues_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,49 @@ class DirectoryKeys:
     def hosts(self) -> str:
         """HASH: route -> tenant."""
         return f"{{{self.namespace}:directory}}:hosts"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueKeys:
+    """The keys of one queue of jobs under `namespace`, in one cluster slot; `README.md` says what each of them holds."""
+
+    namespace: str
+    stage: str
+    queue: str
+
+    def jobs(self) -> tuple[str, ...]:
+        """The jobs, their states, the clocks and the wake-up token: KEYS 1 to 16 of most queue scripts."""
+        nouns = "body large meta result unique pending suspects scheduled retry active parked dead completed cancelled conf wake"
+        return tuple(self._key(noun) for noun in nouns.split())
+
+    def step(self) -> tuple[str, ...]:
+        """Those, the lanes' last calls, and the workers."""
+        return (*self.jobs(), self._key("calls"), self._key("workers"))
+
+    def enqueue(self) -> tuple[str, ...]:
+        """What taking a job in touches."""
+        return tuple(self._key(noun) for noun in ("body", "large", "pending", "scheduled", "unique", "conf", "wake"))
+
+    def pause(self) -> tuple[str, ...]:
+        """What pausing touches."""
+        return (self._key("conf"), self._key("wake"))
+
+    @property
+    def wake(self) -> str:
+        """LIST: at most one token for an idle worker."""
+        return self._key("wake")
+
+    def state(self, name: str) -> str:
+        """ZSET: the jobs in a state, or `suspects`, those of the pending ones that have lost a lease."""
+        return self._key(name)
+
+    def _key(self, noun: str) -> str:
+        return f"{self.namespace}:{{{self.stage}:{self.queue}}}:{noun}"
+
+
+def queues_key(namespace: str, stage: str) -> str:
+    """ZSET: queue -> wall ms of its first job; a slot of its own."""
+    return f"{namespace}:{{{stage}}}:queues"
 
 
 def changes_channel(namespace: str) -> str:

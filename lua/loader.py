@@ -1,7 +1,7 @@
 """Reads the packaged Lua scripts and expands their includes.
 
 A script is a file ``folder/name.lua``; a line ``--- @include "name"`` stands for ``includes/name.lua``, which is emitted
-once, after the includes that it needs itself.
+once, after the includes that it needs itself; a name may have a folder, as in ``queue/meta``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ropeline.lua.errors import RopelineError
 
 __all__ = ["ScriptError", "ScriptSource", "load_script", "script_names"]
 
-_INCLUDE = re.compile(r'^--- @include "([a-z_]+)"\n', re.MULTILINE)
-_FOLDERS = ("line", "directory")
+_INCLUDE = re.compile(r'^--- @include "([a-z_/]+)"\n', re.MULTILINE)
+_FOLDERS = ("line", "directory", "queue")
 
 
 class ScriptError(RopelineError):

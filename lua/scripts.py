@@ -1,67 +1,28 @@
-"""One typed method per script: callers never see KEYS, ARGV, bytes or a status number.
+"""One typed method per script of the line and the directory: callers never see KEYS, ARGV, bytes or a status number.
 
-Each call is one round trip. A server that does not have a script cached (first use, restart, failover, SCRIPT FLUSH)
-answers NOSCRIPT; the call is then sent once more with the whole text, which is safe since nothing had run. Nothing else
-is ever sent twice: after a lost reply the caller does not know whether the call was carried out, and the line's own
-rules make a later call right again.
+A call whose reply was lost is not sent again: the line's own rules make a later call right.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from redis.exceptions import NoScriptError
-
+from ropeline.lua.calls import CommandClient, Scripts, TestClock
 from ropeline.lua.errors import REDIS_ERRORS, StoreFull, store_error
 from ropeline.lua.keys import DirectoryKeys, TenantKeys, changes_channel
 from ropeline.lua.line_settings import LineSettings
-from ropeline.lua.loader import ScriptSource, load_script
+from ropeline.lua.loader import load_script
 from ropeline.lua.results import Configured, Counters, LineHead, Outcome, StaleSettings, Status, Verdict
 from ropeline.lua.visits import Departure, Visit, pack_visits
 
-__all__ = ["CommandClient", "DirectoryScripts", "LineScripts", "TestClock"]
+__all__ = ["DirectoryScripts", "LineScripts"]
 
 _HEAD_LENGTH = 13
 _VERDICTS = tuple(Verdict)
 
 
-class CommandClient(Protocol):
-    """The one method of redis-py's asyncio clients, single server and cluster, that scripts are called through."""
-
-    async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send one command and return its reply, with bytes left as bytes."""
-
-
-class TestClock(Protocol):
-    """What a test may put in the place of the server's clock (us) and run id."""
-
-    now: int
-    run: str
-
-
-class _Scripts:
-    """Sends scripts to the server and falls back to their text when it does not know them."""
-
-    def __init__(self, client: CommandClient, namespace: str) -> None:
-        self._client = client
-        self._namespace = namespace
-        self._channel = changes_channel(namespace)
-
-    async def _run(
-        self, script: ScriptSource, keys: tuple[str | bytes, ...], *arguments: str | bytes | int
-    ) -> list[Any]:
-        try:
-            try:
-                reply = await self._client.execute_command("EVALSHA", script.sha, len(keys), *keys, *arguments)
-            except NoScriptError:
-                reply = await self._client.execute_command("EVAL", script.text, len(keys), *keys, *arguments)
-        except REDIS_ERRORS as error:
-            raise store_error(error) from error
-        return list(reply)
-
-
-class LineScripts(_Scripts):
+class LineScripts(Scripts):
     """The scripts on one tenant's line.
 
     `test_clock` replaces the server's time and run id in each call. Every method raises StoreError when the server does
@@ -73,6 +34,7 @@ class LineScripts(_Scripts):
     ) -> None:
         super().__init__(client, namespace)
         self.tenant = tenant
+        self._channel = changes_channel(namespace)
         self._keys = tuple(key.encode() for key in TenantKeys(namespace, tenant).line())
         self._test_clock = test_clock
 
@@ -181,8 +143,12 @@ class LineScripts(_Scripts):
         return await self._run(load_script(name), self._keys, now, run, *arguments)
 
 
-class DirectoryScripts(_Scripts):
+class DirectoryScripts(Scripts):
     """The scripts on the directory: which tenants there are, and who answers for which host and path."""
+
+    def __init__(self, client: CommandClient, namespace: str) -> None:
+        super().__init__(client, namespace)
+        self._channel = changes_channel(namespace)
 
     async def claim_routes(self, tenant: str, *, routes: Sequence[str]) -> tuple[str, str] | None:
         """Give the tenant 1 to 100 routes (host and path) instead of those it had.

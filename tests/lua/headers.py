@@ -8,12 +8,16 @@ _ENTRY = re.compile(r"^ *(\d+) (\w+)\s+(\w+)\s*(.*)$")
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`keys` and `arguments` by their names, in order; `flags` from the first line, `name` from the first sentence."""
+    """`keys` and `arguments` by their names, in order; `flags` from the first line, `name` from the first sentence.
+
+    `may_repeat`: the last argument may be given several times.
+    """
 
     name: str
     flags: str
     keys: tuple[str, ...]
     arguments: tuple[str, ...]
+    may_repeat: bool
     returns: str
     cost: str
 
@@ -36,6 +40,7 @@ def read_header(text: str) -> Header:
         flags=first.removeprefix("#!lua").strip(),
         keys=_names(sections["KEYS"]),
         arguments=_names(sections["ARGV"]),
+        may_repeat=re.search(r"1 to [\d,]+ times", "\n".join(sections["ARGV"])) is not None,
         returns=" ".join(sections["RETURNS"]).strip(),
         cost=" ".join(sections["COST"]).strip(),
     )

@@ -44,4 +44,18 @@ def test_every_include_is_used_and_named_as_its_function() -> None:
     texts = [load_script(name).text for name in script_names()]
     for entry in includes.iterdir():
         name = entry.name.removesuffix(".lua")
-        assert any(f"local function {name}(" in text for text in texts), name
+        if entry.is_file():
+            assert any(f"local function {name}(" in text for text in texts), name
+
+
+def test_every_include_of_a_folder_is_used() -> None:
+    root = resources.files("ropeline.lua")
+    sources = [root.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in script_names()]
+    folders = [entry for entry in root.joinpath("includes").iterdir() if entry.is_dir()]
+    assert folders
+    for folder in folders:
+        shared = {
+            f"{folder.name}/{entry.name.removesuffix('.lua')}": entry.read_text("utf-8") for entry in folder.iterdir()
+        }
+        for name in shared:
+            assert any(f'"{name}"' in text for text in (*sources, *shared.values())), name

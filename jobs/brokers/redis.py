@@ -1,0 +1,347 @@
+"""Keeps jobs in Redis or Valkey, one server or a cluster: the broker that workers and producers use."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import re
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from ropeline.jobs.errors import OutcomeUnknown, QueueFull
+from ropeline.jobs.records import (
+    Claimed,
+    Depths,
+    Enqueued,
+    EnqueueResult,
+    Finish,
+    FinishResult,
+    JobState,
+    JobView,
+    NewJob,
+    Page,
+    Renewal,
+    StepReply,
+)
+from ropeline.lua.calls import TestClock
+from ropeline.lua.client import Client, RedisSettings, connect
+from ropeline.lua.errors import REDIS_ERRORS, ConfigurationError, StoreFull, StoreTimeout, StoreUnavailable, store_error
+from ropeline.lua.keys import QueueKeys, queues_key
+from ropeline.lua.queue_scripts import QueueScripts, StoredJob, pack_finishes, pack_held, pack_job
+
+__all__ = ["PATIENCE", "RedisBroker"]
+
+PATIENCE: Final = timedelta(seconds=5)
+"""How long a call waits for a connection, for connecting and for its reply, each."""
+_LARGE_FROM: Final = 16_384
+_MOST_BYTES: Final = 1_048_576
+_LISTED: Final[dict[JobState, tuple[str, ...]]] = {
+    state: ("suspects", "pending") if state is JobState.PENDING else (state.value,)
+    for state in JobState
+    if state not in (JobState.HELD, JobState.BLOCKED)
+}
+_UNIQUE: Final = 1
+_LARGE: Final = 2
+
+
+class RedisBroker:
+    """Jobs of one stage, under keys that begin with `namespace`.
+
+    `settings`: where the store is; its waits should be of seconds, not of the milliseconds of a request. `client`: used
+    instead, and left open. `test_clock`: replaces the server's time and run id.
+    """
+
+    def __init__(
+        self,
+        settings: RedisSettings | str,
+        *,
+        namespace: str = "jobs",
+        stage: str = "prod",
+        client: Client | None = None,
+        test_clock: TestClock | None = None,
+    ) -> None:
+        if isinstance(settings, str):
+            settings = RedisSettings(settings, pool_wait=PATIENCE, connect_timeout=PATIENCE, call_timeout=PATIENCE)
+        self.settings = settings
+        self.namespace, self.stage = namespace, stage
+        self._own_client = client is None
+        self._client = connect(settings) if client is None else client
+        self._waiting_client: Client | None = None
+        self._test_clock = test_clock
+        self._scripts: dict[str, QueueScripts] = {}
+        self._registered: set[str] = set()
+
+    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        """Take in 1 to 100 jobs; see Broker."""
+        packed = [
+            pack_job(
+                job.id,
+                job.body,
+                due=job.due,
+                delay=job.delay,
+                priority=job.priority,
+                unique=job.unique,
+                unique_for=job.unique_for,
+                until_start=job.until_start,
+            )
+            for job in jobs
+        ]
+        if sum(map(len, packed)) > 2 * _MOST_BYTES:
+            raise ConfigurationError(
+                "jobs", f"{sum(map(len, packed))} bytes", f"at most {2 * _MOST_BYTES} bytes a call"
+            )
+        if queue not in self._registered:
+            await self._register(queue)
+        try:
+            answers = await self._of(queue).enqueue(packed, large_from=_LARGE_FROM)
+        except StoreFull as error:
+            raise QueueFull(*error.args) from error
+        except StoreUnavailable as error:
+            raise OutcomeUnknown(queue, [job.id for job in jobs]) from error
+        return [Enqueued(EnqueueResult(result), holder) for result, holder in answers]
+
+    async def step(
+        self,
+        queue: str,
+        *,
+        worker: bytes,
+        lane: int,
+        call: int,
+        finishes: Sequence[Finish] = (),
+        claim: int = 0,
+        suspects: bool = True,
+        lease: int = 30_000,
+        hard: int = 330_000,
+        max_lost: int = 3,
+    ) -> StepReply:
+        """Finish runs, tend the queue, claim jobs; see Broker."""
+        scripts = self._of(queue)
+        blob = (
+            b""
+            if not finishes
+            else pack_finishes(
+                [(f.kind, f.id, f.fence, f.delay, f.error[:1024], f.result, f.keep, f.detail[:255]) for f in finishes]
+            )
+        )
+        answer = await scripts.step(
+            worker=worker,
+            lane=lane,
+            call=call,
+            finishes=blob,
+            claim=claim,
+            suspects=suspects,
+            lease=lease,
+            hard=hard,
+            max_lost=max_lost,
+        )
+        now, fence, values = answer.now, answer.fence, answer.jobs
+        claimed = []
+        for at in range(0, len(values), 5):
+            body: bytes = values[at + 1]
+            flags = body[0]
+            if flags & _LARGE:
+                body = await self._large(queue, values[at])
+            else:
+                body = body[18 if flags & _UNIQUE else 2 :]
+            claimed.append(Claimed(values[at], body, fence, values[at + 2], values[at + 3], values[at + 4], now))
+        finished = [_FINISH_RESULTS[result] for result in answer.finished]
+        return StepReply(finished, claimed, now, answer.more, answer.next_due, answer.paused)
+
+    async def renew(self, queue: str, *, worker: bytes, held: Sequence[tuple[bytes, int]], lease: int) -> list[Renewal]:
+        """Prolong 1 to 200 leases; see Broker."""
+        answers = await self._of(queue).renew(worker=worker, lease=lease, held=pack_held(held))
+        return [Renewal(answer) for answer in answers]
+
+    async def wait(self, queues: Sequence[str], seconds: float) -> None:
+        """Return when one of the queues may have something to claim; see Broker."""
+        if self._waiting_client is None:
+            # A connection that blocks is no call that is late.
+            patient = dataclasses.replace(self.settings, call_timeout=PATIENCE + timedelta(seconds=60))
+            self._waiting_client = connect(patient)
+        client = self._waiting_client
+        seconds = min(max(seconds, 0.01), 60.0)
+        if len(queues) == 1 or hasattr(client, "connection_pool"):
+            await self._wait_for(client, queues, seconds)
+            return
+        # On a cluster each queue is a slot of its own, and one call cannot wait for two.
+        waits = [asyncio.create_task(self._wait_for(client, [queue], seconds)) for queue in queues]
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        for wait in done:
+            wait.result()
+
+    async def depths(self, queue: str) -> Depths:
+        """How many jobs are in which state; see Broker."""
+        found = await self._of(queue).depths()
+        return Depths(
+            scheduled=found.scheduled,
+            pending=found.pending,
+            active=found.active,
+            retry=found.retry,
+            held=0,
+            parked=found.parked,
+            blocked=0,
+            completed=found.completed,
+            dead=found.dead,
+            cancelled=found.cancelled,
+            now=found.now,
+            oldest_pending=found.oldest_pending,
+            next_due=found.next_due,
+            paused=found.paused,
+            pause_reason=found.reason,
+            resumes_at=found.resumes_at,
+            counters=found.counters,
+        )
+
+    async def queues(self) -> list[str]:
+        """Every queue that has ever had a job, sorted."""
+        names: list[bytes] = await self._command("ZRANGE", queues_key(self.namespace, self.stage), 0, -1)
+        return sorted(name.decode() for name in names)
+
+    async def find(self, queue: str, id: bytes) -> JobView | None:
+        """One job, or None when the queue does not have it."""
+        [stored] = await self._of(queue).view([id])
+        return await self._view(queue, id, stored) if stored.state else None
+
+    async def jobs_in(self, queue: str, state: JobState, *, cursor: str = "", limit: int = 100) -> Page:
+        """Jobs in a state, the next to be claimed, due, or the oldest first; see Broker."""
+        if not 1 <= limit <= 1000:
+            raise ConfigurationError("limit", limit, "a number from 1 to 1000")
+        sets = _LISTED.get(state, ())
+        which, last = _read_cursor(cursor, len(sets))
+        rows: list[tuple[int, float, bytes]] = []
+        while which < len(sets) and len(rows) <= limit:
+            key = QueueKeys(self.namespace, self.stage, queue).state(sets[which])
+            rows += [(which, *row) for row in await self._rows(key, last, limit + 1 - len(rows))]
+            which, last = which + 1, None
+        more = rows[limit - 1] if len(rows) > limit else None
+        rows = rows[:limit]
+        stored = await self._of(queue).view([id_ for _, _, id_ in rows]) if rows else []
+        views = [
+            await self._view(queue, id_, job)
+            for (_, _, id_), job in zip(rows, stored, strict=True)
+            if job.state == state
+        ]
+        return Page(views, "" if more is None else f"{more[0]}-{more[1]:.0f}-{more[2].hex()}")
+
+    async def cancel(self, queue: str, id: bytes) -> JobState | None:
+        """End a job for good; see Broker."""
+        state = await self._of(queue).cancel(id=id)
+        return JobState(state) if state else None
+
+    async def requeue(self, queue: str, ids: Sequence[bytes]) -> list[Enqueued | None]:
+        """Make jobs pending that are dead, parked, cancelled, scheduled or retrying; see Broker."""
+        answers = await self._of(queue).requeue(ids)
+        return [Enqueued(EnqueueResult(result), holder) if result < 3 else None for result, holder in answers]
+
+    async def purge(self, queue: str, state: JobState, *, limit: int = 1000) -> int:
+        """Remove jobs in a state; see Broker."""
+        return await self._of(queue).purge(state=state.value, limit=limit)
+
+    async def unpark(self, queue: str, task: bytes) -> int:
+        """Make at most 100 parked jobs of this task type pending; how many it were."""
+        return await self._of(queue).unpark(task=task)
+
+    async def pause(self, queue: str, *, reason: str, resume_after: int = 0) -> None:
+        """Claim nothing from this queue until it is resumed, or for `resume_after` ms."""
+        await self._register(queue)
+        await self._of(queue).pause(paused=True, reason=reason, after=resume_after)
+
+    async def resume(self, queue: str) -> None:
+        """Claim again."""
+        await self._of(queue).pause(paused=False)
+
+    async def close(self) -> None:
+        """Give up the connections."""
+        for client in (self._waiting_client, self._client if self._own_client else None):
+            if client is not None:
+                with contextlib.suppress(*REDIS_ERRORS):
+                    await client.aclose()
+        self._waiting_client = None
+
+    def _of(self, queue: str) -> QueueScripts:
+        scripts = self._scripts.get(queue)
+        if scripts is None:
+            scripts = QueueScripts(self._client, self.namespace, self.stage, queue, test_clock=self._test_clock)
+            self._scripts[queue] = scripts
+        return scripts
+
+    async def _register(self, queue: str) -> None:
+        """Before the first job: a queue that nobody knows of would not be tended."""
+        await self._command("ZADD", queues_key(self.namespace, self.stage), "NX", int(time.time() * 1000), queue)
+        self._registered.add(queue)
+
+    async def _large(self, queue: str, id: bytes) -> bytes:
+        key = QueueKeys(self.namespace, self.stage, queue).state("large")
+        body: bytes | None = await self._command("HGET", key, id)
+        return body or b""
+
+    async def _rows(self, key: str, last: tuple[float, bytes] | None, wanted: int) -> list[tuple[float, bytes]]:
+        """The next members of a sorted set after `last`, by score and then by member."""
+        rows: list[tuple[float, bytes]] = []
+        start = "-inf" if last is None else f"{last[0]:.0f}"
+        offset = 0
+        while len(rows) < wanted:
+            found = await self._command(
+                "ZRANGE", key, start, "+inf", "BYSCORE", "LIMIT", offset, wanted + 100, "WITHSCORES"
+            )
+            pairs = [(float(score), member) for member, score in _pairs(found)]
+            rows += [pair for pair in pairs if last is None or pair > last]
+            if len(pairs) < wanted + 100:
+                break
+            offset += len(pairs)
+        return rows[:wanted]
+
+    async def _view(self, queue: str, id: bytes, stored: StoredJob) -> JobView:
+        state, meta = JobState(stored.state), stored.meta
+        body = await self._large(queue, id) if stored.is_large else stored.body
+        at = int(stored.score)
+        if state is JobState.PENDING:
+            at %= 1 << 42
+        elif state in (JobState.ACTIVE, JobState.COMPLETED):
+            at = meta.at
+        return JobView(
+            id, state, body, meta.attempts, meta.lost, stored.priority, at, meta.error, meta.reason,
+            stored.result, meta.worker.hex(), meta.is_cancelling,
+        )  # fmt: skip
+
+    async def _command(self, *arguments: str | bytes | int) -> Any:
+        try:
+            return await self._client.execute_command(*arguments)
+        except REDIS_ERRORS as error:
+            raise store_error(error) from error
+
+    async def _wait_for(self, client: Client, queues: Sequence[str], seconds: float) -> None:
+        keys = [QueueKeys(self.namespace, self.stage, queue).wake for queue in queues]
+        try:
+            await client.execute_command("BLPOP", *keys, seconds)
+        except REDIS_ERRORS as error:
+            failure = store_error(error)
+            if not isinstance(failure, StoreTimeout):
+                raise failure from error
+
+
+_FINISH_RESULTS: Final = tuple(FinishResult)
+
+
+def _pairs(found: list[Any]) -> list[tuple[bytes, Any]]:
+    """A WITHSCORES reply, which redis-py gives as pairs for some commands and flat for others."""
+    if found and isinstance(found[0], (tuple, list)):
+        return [(member, score) for member, score in found]
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
+def _read_cursor(cursor: str, sets: int) -> tuple[int, tuple[float, bytes] | None]:
+    if not cursor:
+        return 0, None
+    found = re.fullmatch(r"([0-9])-([0-9]+)-([0-9a-f]{32})", cursor, re.ASCII)
+    if found is None or int(found[1]) >= sets:
+        raise ConfigurationError("cursor", cursor, "the cursor of an earlier page of this list")
+    return int(found[1]), (float(found[2]), bytes.fromhex(found[3]))

@@ -1,0 +1,69 @@
+--- @include "queue/moves"
+-- claim_jobs(queue, worker, claim): leases up to `claim.most` jobs, one of them a suspect if `claim.suspects`, under one fence;
+-- for each its id, attempts, lost and the wall ms since when it was pending; and their bodies. A reply carries a MiB of bodies at most, but one job.
+local MOST_BYTES = 1048576
+
+local function claim_jobs(queue, worker, claim)
+  local found, from_suspects = {}, 0
+  if claim.suspects then
+    found = redis.call('ZRANGE', SUSPECTS, 0, 0, 'WITHSCORES')
+    from_suspects = #found / 2
+  end
+  if claim.most > from_suspects then
+    for _, value in ipairs(redis.call('ZRANGE', PENDING, 0, claim.most - from_suspects - 1, 'WITHSCORES')) do
+      found[#found + 1] = value
+    end
+  end
+  local claimed, claimed_bodies = {}, {}
+  if #found == 0 then
+    return claimed, claimed_bodies
+  end
+  local ids = {}
+  for index = 1, #found, 2 do
+    ids[#ids + 1] = found[index]
+  end
+  local bodies, metas = redis.call('HMGET', BODY, unpack(ids)), redis.call('HMGET', META, unpack(ids))
+  queue.fence = math.max(queue.now_us, queue.fence + 1)
+  local active, kept, bytes, taken = {}, {}, 0, 0
+  local ends = queue.clock + claim.lease
+  for index, id in ipairs(ids) do
+    local body = bodies[index]
+    if body then
+      bytes = bytes + #body
+      if bytes > MOST_BYTES and #claimed > 0 then
+        break
+      end
+      local meta = unpack_meta(metas[index])
+      local flags, _, unique = read_head(body)
+      meta.unique = unique
+      if meta.unique ~= '' and ends_at_start(flags) then
+        release_unique(UNIQUE, meta.unique, id)
+        meta.unique = ''
+      end
+      meta.flags = (index <= from_suspects and SUSPECT or 0) + (is_large(flags) and LARGE or 0)
+      meta.fence, meta.worker, meta.at, meta.hard = queue.fence, worker, queue.now, queue.clock + claim.hard
+      meta.score = tonumber(found[index * 2])
+      active[#active + 1] = ends
+      active[#active + 1] = id
+      kept[#kept + 1] = id
+      kept[#kept + 1] = pack_meta(meta)
+      claimed[#claimed + 1] = { id, meta.attempts, meta.lost, meta.score % BAND }
+      claimed_bodies[#claimed] = body
+    else
+      forget(id)
+    end
+    taken = index
+  end
+  if from_suspects > 0 then
+    redis.call('ZREM', SUSPECTS, ids[1])
+  end
+  if taken > from_suspects then
+    redis.call('ZREMRANGEBYRANK', PENDING, 0, taken - from_suspects - 1)
+  end
+  if #claimed > 0 then
+    redis.call('ZADD', ACTIVE, unpack(active))
+    redis.call('HSET', META, unpack(kept))
+    count(queue, 'claimed', #claimed)
+  end
+  return claimed, claimed_bodies
+end

@@ -1,0 +1,27 @@
+-- What is known of a job besides its body, packed: see the data dictionary. A plain pending or scheduled job has none.
+local CANCELLING, SUSPECT, LARGE = 1, 2, 4
+local NOBODY = string.rep('\0', 16)
+
+-- unpack_meta(packed): a table, with the defaults of a plain job where there is none.
+local function unpack_meta(packed)
+  if not packed then
+    return { flags = 0, attempts = 0, lost = 0, fence = 0, score = 0, hard = 0, at = 0, worker = NOBODY, unique = '', reason = '', error = '' }
+  end
+  local meta = {}
+  meta.flags, meta.attempts, meta.lost, meta.fence, meta.score, meta.hard, meta.at, meta.worker, meta.unique, meta.reason, meta.error =
+    struct.unpack('<BHHddddc16Bc0Bc0Hc0', packed)
+  return meta
+end
+
+local function pack_meta(meta)
+  return struct.pack(
+    '<BHHddddc16Bc0Bc0Hc0',
+    meta.flags, math.min(meta.attempts, 65535), math.min(meta.lost, 65535), meta.fence, meta.score, meta.hard, meta.at, meta.worker,
+    #meta.unique, meta.unique, #meta.reason, meta.reason, #meta.error, meta.error
+  )
+end
+
+-- has_flag(meta, flag): whether one of the flags above is set.
+local function has_flag(meta, flag)
+  return math.floor(meta.flags / flag) % 2 == 1
+end

@@ -1,0 +1,58 @@
+--- @include "queue/step_keys"
+--- @include "queue/body"
+--- @include "queue/close_queue"
+--- @include "queue/meta"
+--- @include "queue/score"
+--- @include "queue/unique_key"
+-- How a job gets into the state that it is in next. Each leaves its old state to the caller.
+
+-- forget(id): removes every trace of a job that has left its last state.
+local function forget(id)
+  redis.call('HDEL', BODY, id)
+  redis.call('HDEL', LARGE_BODY, id)
+  redis.call('HDEL', META, id)
+  redis.call('HDEL', RESULT, id)
+end
+
+-- bury(queue, id, meta, reason, error): makes it a dead letter.
+local function bury(queue, id, meta, reason, error)
+  release_unique(UNIQUE, meta.unique, id)
+  meta.reason, meta.error, meta.at, meta.fence, meta.flags = string.sub(reason, 1, 255), string.sub(error, 1, 1024), queue.now, 0, 0
+  redis.call('HSET', META, id, pack_meta(meta))
+  redis.call('ZADD', DEAD, queue.now, id)
+  count(queue, 'dead', 1)
+end
+
+-- call_off(queue, id, meta): ends it as cancelled.
+local function call_off(queue, id, meta)
+  release_unique(UNIQUE, meta.unique, id)
+  meta.at, meta.fence, meta.flags = queue.now, 0, 0
+  redis.call('HSET', META, id, pack_meta(meta))
+  redis.call('ZADD', CANCELLED, queue.now, id)
+  count(queue, 'cancelled', 1)
+end
+
+-- await(queue, id, meta, set, due): lets it wait until `due` in `set`, scheduled or retry.
+local function await(queue, id, meta, set, due)
+  meta.at, meta.fence, meta.hard, meta.worker, meta.flags = queue.now, 0, 0, NOBODY, 0
+  redis.call('HSET', META, id, pack_meta(meta))
+  redis.call('ZADD', set, due, id)
+end
+
+-- suspect(id, meta): puts a job that has lost a lease where each process takes at most one from.
+local function suspect(id, meta)
+  meta.fence, meta.hard, meta.worker, meta.flags = 0, 0, NOBODY, 0
+  redis.call('HSET', META, id, pack_meta(meta))
+  redis.call('ZADD', SUSPECTS, meta.score, id)
+end
+
+-- restart(id, meta): makes it pending, with what is known of it if that is more than of a plain job.
+local function restart(id, meta)
+  if meta.attempts > 0 then
+    meta.fence, meta.hard, meta.worker, meta.flags = 0, 0, NOBODY, 0
+    redis.call('HSET', META, id, pack_meta(meta))
+  else
+    redis.call('HDEL', META, id)
+  end
+  redis.call('ZADD', PENDING, meta.score, id)
+end

@@ -1,0 +1,63 @@
+#!lua flags=no-writes
+--[[
+depths: how many jobs are in which state, and what else operators ask first.
+KEYS     1 body       hash    id -> head and what the worker needs
+         2 large      hash    id -> what the worker needs, where that is large
+         3 meta       hash    id -> lease, attempts, error, packed
+         4 result     hash    id -> what a completed job left
+         5 unique     hash    unique key -> holder and end
+         6 pending    zset    id -> priority and wall ms since when it may run
+         7 suspects   zset    id -> the same, of jobs that have lost a lease
+         8 scheduled  zset    id -> wall ms from when it may run
+         9 retry      zset    id -> wall ms from when it may run again
+         10 active    zset    id -> end of the lease, queue clock
+         11 parked    zset    id -> wall ms since when
+         12 dead      zset    id -> wall ms since when
+         13 completed zset    id -> wall ms until when it is kept
+         14 cancelled zset    id -> wall ms since when
+         15 conf      hash    clocks, pause, counters
+         16 wake      list    at most one token for an idle worker
+ARGV     1 now        us      empty: the server's time
+RETURNS  scheduled, pending, active, retry, parked, dead, completed, cancelled, now, wall ms since when the oldest is pending (0 none),
+         of the earliest job that is due (0 none), 1 when paused, the reason, when it resumes by itself, then names and numbers of the counters
+COST     O(log N)
+]]
+--- @include "queue/step_keys"
+local BAND = 4398046511104
+local COUNTERS = {
+  'enqueued', 'claimed', 'completed', 'failed', 'retried', 'dead', 'cancelled', 'lost', 'stale', 'snoozed', 'released', 'parked',
+  'expired',
+}
+local time = redis.call('TIME')
+local now = math.floor((tonumber(ARGV[1]) or time[1] * 1000000 + time[2]) / 1000)
+local pause = redis.call('HMGET', CONF, 'paused', 'reason', 'resumes_at')
+local resumes_at = tonumber(pause[3]) or 0
+local is_paused = pause[1] == '1' and (resumes_at == 0 or resumes_at > now)
+local oldest, due = 0, 0
+for _, set in ipairs({ PENDING, SUSPECTS }) do
+  -- The first of each priority is its oldest.
+  for priority = 0, 9 do
+    local first = redis.call('ZRANGEBYSCORE', set, priority * BAND, '(' .. (priority + 1) * BAND, 'WITHSCORES', 'LIMIT', 0, 1)
+    if first[2] then
+      local ready = tonumber(first[2]) % BAND
+      oldest = oldest == 0 and ready or math.min(oldest, ready)
+    end
+  end
+end
+for _, set in ipairs({ SCHEDULED, RETRY }) do
+  local first = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
+  if first[2] then
+    due = due == 0 and tonumber(first[2]) or math.min(due, tonumber(first[2]))
+  end
+end
+local reply = {
+  redis.call('ZCARD', SCHEDULED), redis.call('ZCARD', PENDING) + redis.call('ZCARD', SUSPECTS), redis.call('ZCARD', ACTIVE),
+  redis.call('ZCARD', RETRY), redis.call('ZCARD', PARKED), redis.call('ZCARD', DEAD), redis.call('ZCARD', COMPLETED),
+  redis.call('ZCARD', CANCELLED), now, oldest, due, is_paused and 1 or 0, is_paused and pause[2] or '', is_paused and resumes_at or 0,
+}
+local counters = redis.call('HMGET', CONF, unpack(COUNTERS))
+for index, name in ipairs(COUNTERS) do
+  reply[#reply + 1] = name
+  reply[#reply + 1] = tonumber(counters[index]) or 0
+end
+return reply

@@ -1,0 +1,49 @@
+#!lua flags=allow-oom
+--[[
+purge: removes jobs that are in a state in which nothing is done with them.
+KEYS     1 body       hash    id -> head and what the worker needs
+         2 large      hash    id -> what the worker needs, where that is large
+         3 meta       hash    id -> lease, attempts, error, packed
+         4 result     hash    id -> what a completed job left
+         5 unique     hash    unique key -> holder and end
+         6 pending    zset    id -> priority and wall ms since when it may run
+         7 suspects   zset    id -> the same, of jobs that have lost a lease
+         8 scheduled  zset    id -> wall ms from when it may run
+         9 retry      zset    id -> wall ms from when it may run again
+         10 active    zset    id -> end of the lease, queue clock
+         11 parked    zset    id -> wall ms since when
+         12 dead      zset    id -> wall ms since when
+         13 completed zset    id -> wall ms until when it is kept
+         14 cancelled zset    id -> wall ms since when
+         15 conf      hash    clocks, pause, counters
+         16 wake      list    at most one token for an idle worker
+ARGV     1 now        us      empty: the server's time
+         2 run        text    empty: the server's run id
+         3 state      text    dead, completed, cancelled, parked, scheduled or retry
+         4 limit      int     1 to 1,000
+RETURNS  how many were removed
+COST     O(limit * log N)
+]]
+--- @include "queue/moves"
+--- @include "queue/open_queue"
+local SETS = {
+  dead = DEAD, completed = COMPLETED, cancelled = CANCELLED, parked = PARKED, scheduled = SCHEDULED, retry = RETRY,
+}
+local set, limit = SETS[ARGV[3]], tonumber(ARGV[4])
+if not set or not (limit and limit >= 1 and limit <= 1000) then
+  return redis.error_reply('INVALID state or limit')
+end
+local queue = open_queue(CONF, ARGV[1], ARGV[2])
+local ids = redis.call('ZRANGE', set, 0, limit - 1)
+if #ids > 0 then
+  local bodies = redis.call('HMGET', BODY, unpack(ids))
+  for index, id in ipairs(ids) do
+    if bodies[index] then
+      release_unique(UNIQUE, select(3, read_head(bodies[index])), id)
+    end
+    forget(id)
+  end
+  redis.call('ZREM', set, unpack(ids))
+end
+close_queue(queue, CONF)
+return #ids

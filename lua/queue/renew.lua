@@ -1,0 +1,59 @@
+#!lua flags=allow-oom
+--[[
+renew: prolongs leases, each named by its job and fence.
+KEYS     1 body       hash    id -> head and what the worker needs
+         2 large      hash    id -> what the worker needs, where that is large
+         3 meta       hash    id -> lease, attempts, error, packed
+         4 result     hash    id -> what a completed job left
+         5 unique     hash    unique key -> holder and end
+         6 pending    zset    id -> priority and wall ms since when it may run
+         7 suspects   zset    id -> the same, of jobs that have lost a lease
+         8 scheduled  zset    id -> wall ms from when it may run
+         9 retry      zset    id -> wall ms from when it may run again
+         10 active    zset    id -> end of the lease, queue clock
+         11 parked    zset    id -> wall ms since when
+         12 dead      zset    id -> wall ms since when
+         13 completed zset    id -> wall ms until when it is kept
+         14 cancelled zset    id -> wall ms since when
+         15 conf      hash    clocks, pause, counters
+         16 wake      list    at most one token for an idle worker
+ARGV     1 now        us      empty: the server's time
+         2 run        text    empty: the server's run id
+         3 worker     16 bytes
+         4 lease      ms
+         5 held       packed  1 to 200 pairs of an id and a fence: see pack_held in queue_scripts.py
+RETURNS  for each 0 held, 1 lost, 2 held and to be cancelled, 3 held but past its hard end, and not prolonged
+COST     O(count * log N)
+]]
+--- @include "queue/step_keys"
+--- @include "queue/open_queue"
+--- @include "queue/close_queue"
+--- @include "queue/meta"
+local PAIR = 24
+local worker, lease, held = ARGV[3], tonumber(ARGV[4]), ARGV[5]
+if #worker ~= 16 or not (lease and lease > 0) or #held == 0 or #held % PAIR ~= 0 or #held > 200 * PAIR then
+  return redis.error_reply('INVALID worker, lease or held')
+end
+local queue = open_queue(CONF, ARGV[1], ARGV[2])
+local ids, fences = {}, {}
+for at = 1, #held, PAIR do
+  ids[#ids + 1], fences[#fences + 1] = struct.unpack('<c16d', held, at)
+end
+local metas, prolonged, reply = redis.call('HMGET', META, unpack(ids)), {}, {}
+for index, id in ipairs(ids) do
+  local meta = metas[index] and unpack_meta(metas[index])
+  if not meta or meta.fence ~= fences[index] or meta.worker ~= worker then
+    reply[index] = 1
+  elseif queue.clock > meta.hard then
+    reply[index] = 3
+  else
+    prolonged[#prolonged + 1] = math.min(queue.clock + lease, meta.hard)
+    prolonged[#prolonged + 1] = id
+    reply[index] = has_flag(meta, CANCELLING) and 2 or 0
+  end
+end
+if #prolonged > 0 then
+  redis.call('ZADD', ACTIVE, 'XX', unpack(prolonged))
+end
+close_queue(queue, CONF)
+return reply

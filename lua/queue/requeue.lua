@@ -1,0 +1,61 @@
+#!lua flags=allow-oom
+--[[
+requeue: makes jobs pending that are dead, parked, cancelled, scheduled or waiting for another attempt, as if they were new.
+KEYS     1 body       hash    id -> head and what the worker needs
+         2 large      hash    id -> what the worker needs, where that is large
+         3 meta       hash    id -> lease, attempts, error, packed
+         4 result     hash    id -> what a completed job left
+         5 unique     hash    unique key -> holder and end
+         6 pending    zset    id -> priority and wall ms since when it may run
+         7 suspects   zset    id -> the same, of jobs that have lost a lease
+         8 scheduled  zset    id -> wall ms from when it may run
+         9 retry      zset    id -> wall ms from when it may run again
+         10 active    zset    id -> end of the lease, queue clock
+         11 parked    zset    id -> wall ms since when
+         12 dead      zset    id -> wall ms since when
+         13 completed zset    id -> wall ms until when it is kept
+         14 cancelled zset    id -> wall ms since when
+         15 conf      hash    clocks, pause, counters
+         16 wake      list    at most one token for an idle worker
+ARGV     1 now        us      empty: the server's time
+         2 run        text    empty: the server's run id
+         3 id         16 bytes, 1 to 100 times
+RETURNS  for each, in order: 0 it is pending now, 2 and the id that holds its unique key, or 3 in no such state (two entries each)
+COST     O(count * log N)
+]]
+--- @include "queue/moves"
+--- @include "queue/open_queue"
+--- @include "queue/state_of"
+--- @include "queue/wake"
+if #ARGV < 3 or #ARGV > 102 then
+  return redis.error_reply('INVALID ids: 1 to 100 are expected')
+end
+local queue = open_queue(CONF, ARGV[1], ARGV[2])
+local reply, moved = {}, 0
+for index = 3, #ARGV do
+  local id, result, holder = ARGV[index], 3, ''
+  local name, set = state_of(id)
+  local body = name and name ~= 'pending' and name ~= 'active' and name ~= 'completed' and redis.call('HGET', BODY, id)
+  if body then
+    local _, priority, unique = read_head(body)
+    local other = unique ~= '' and unique_holder(UNIQUE, unique, queue.now)
+    if other and other ~= id then
+      result, holder = 2, other
+    else
+      if unique ~= '' and not other then
+        redis.call('HSET', UNIQUE, unique, struct.pack('<c16d', id, 0))
+      end
+      redis.call('ZREM', set, id)
+      redis.call('HDEL', META, id)
+      redis.call('ZADD', PENDING, pending_score(priority, queue.now), id)
+      result, moved = 0, moved + 1
+    end
+  end
+  reply[#reply + 1] = result
+  reply[#reply + 1] = holder
+end
+if moved > 0 then
+  wake_one(WAKE)
+end
+close_queue(queue, CONF)
+return reply

@@ -1,0 +1,39 @@
+#!lua flags=no-writes
+--[[
+view: jobs as they stand.
+KEYS     1 body       hash    id -> head and what the worker needs
+         2 large      hash    id -> what the worker needs, where that is large
+         3 meta       hash    id -> lease, attempts, error, packed
+         4 result     hash    id -> what a completed job left
+         5 unique     hash    unique key -> holder and end
+         6 pending    zset    id -> priority and wall ms since when it may run
+         7 suspects   zset    id -> the same, of jobs that have lost a lease
+         8 scheduled  zset    id -> wall ms from when it may run
+         9 retry      zset    id -> wall ms from when it may run again
+         10 active    zset    id -> end of the lease, queue clock
+         11 parked    zset    id -> wall ms since when
+         12 dead      zset    id -> wall ms since when
+         13 completed zset    id -> wall ms until when it is kept
+         14 cancelled zset    id -> wall ms since when
+         15 conf      hash    clocks, pause, counters
+         16 wake      list    at most one token for an idle worker
+ARGV     1 id         16 bytes, 1 to 1,000 times
+RETURNS  for each, in order: state (empty when the queue does not have it), score, meta (packed, see unpack_meta in queue_scripts.py), the
+         body's head and what the worker needs of it, result
+COST     O(count * log N)
+]]
+--- @include "queue/state_of"
+if #ARGV < 1 or #ARGV > 1000 then
+  return redis.error_reply('INVALID ids: 1 to 1,000 are expected')
+end
+local bodies, metas = redis.call('HMGET', BODY, unpack(ARGV)), redis.call('HMGET', META, unpack(ARGV))
+local reply = {}
+for index, id in ipairs(ARGV) do
+  local name, _, score = state_of(id)
+  reply[#reply + 1] = name or ''
+  reply[#reply + 1] = score or 0
+  reply[#reply + 1] = metas[index] or ''
+  reply[#reply + 1] = bodies[index] or ''
+  reply[#reply + 1] = name == 'completed' and redis.call('HGET', RESULT, id) or ''
+end
+return reply

@@ -1,0 +1,275 @@
+"""One typed method per script of a queue of jobs: callers never see KEYS, ARGV or a status number.
+
+What is in a job is the caller's affair; here a job is an id, a body and the numbers by which the queue moves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from struct import Struct
+from typing import Any, NamedTuple
+
+from ropeline.lua.calls import CommandClient, Scripts, TestClock
+from ropeline.lua.keys import QueueKeys
+from ropeline.lua.loader import load_script
+
+__all__ = [
+    "JobMeta",
+    "QueueDepths",
+    "QueueScripts",
+    "StepAnswer",
+    "StoredJob",
+    "pack_finishes",
+    "pack_held",
+    "pack_job",
+    "unpack_meta",
+]
+
+_JOB = Struct("<16sBBddd")
+_FINISH = Struct("<B16sdddH")
+_LENGTH = Struct("<I")
+_PAIR = Struct("<16sd")
+_META = Struct("<BHHdddd16sB")
+_WORD = Struct("<H")
+
+_UNIQUE = 1
+_UNTIL_START = 4
+_CANCELLING = 1
+
+
+class StepAnswer(NamedTuple):
+    """What a step brought. `finished`: 0 done, 1 stale, 2 cancelled. `jobs`: id, body, attempts, lost, ready of each, one after the other."""
+
+    now: int
+    more: bool
+    next_due: int
+    paused: bool
+    fence: int
+    finished: list[int]
+    jobs: list[Any]
+
+
+class JobMeta(NamedTuple):
+    """What the store knows of a job besides its body; times in wall ms, 0 unknown."""
+
+    flags: int
+    attempts: int
+    lost: int
+    at: int
+    worker: bytes
+    reason: str
+    error: str
+
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether its worker has been, or will be, told to stop it."""
+        return bool(self.flags & _CANCELLING)
+
+
+class StoredJob(NamedTuple):
+    """One job as the store has it. `state`: empty when it is not there. `body`: empty where it is in the `large` hash."""
+
+    state: str
+    score: float
+    meta: JobMeta
+    priority: int
+    body: bytes
+    is_large: bool
+    result: bytes
+
+
+class QueueDepths(NamedTuple):
+    """The numbers of a queue; times in wall ms, 0 none."""
+
+    scheduled: int
+    pending: int
+    active: int
+    retry: int
+    parked: int
+    dead: int
+    completed: int
+    cancelled: int
+    now: int
+    oldest_pending: int
+    next_due: int
+    paused: bool
+    reason: str
+    resumes_at: int
+    counters: dict[str, int]
+
+
+class QueueScripts(Scripts):
+    """The scripts on one queue of a stage.
+
+    `test_clock` replaces the server's time and run id in each call. Every method raises StoreError when the server does
+    not answer or refuses.
+    """
+
+    def __init__(
+        self, client: CommandClient, namespace: str, stage: str, queue: str, *, test_clock: TestClock | None = None
+    ) -> None:
+        super().__init__(client, namespace)
+        keys = QueueKeys(namespace, stage, queue)
+        self._jobs, self._step = _encoded(keys.jobs()), _encoded(keys.step())
+        self._enqueue, self._pause = _encoded(keys.enqueue()), _encoded(keys.pause())
+        self._test_clock = test_clock
+
+    async def enqueue(self, jobs: Sequence[bytes], *, large_from: int = 16_384) -> list[tuple[int, bytes]]:
+        """Take in 1 to 100 jobs (`pack_job`): 0 and nothing, 1 and nothing when it is known, 2 and the holder of its unique key."""
+        reply = await self._run(load_script("queue/enqueue"), self._enqueue, self._now(), large_from, *jobs)
+        return list(zip(reply[::2], reply[1::2], strict=True))
+
+    async def step(
+        self,
+        *,
+        worker: bytes,
+        lane: int,
+        call: int,
+        finishes: bytes,
+        claim: int,
+        suspects: bool,
+        lease: int,
+        hard: int,
+        max_lost: int,
+    ) -> StepAnswer:
+        """Finish runs (`pack_finishes`), tend the queue, claim up to 64 jobs; see the script for the numbers."""
+        now, more, next_due, paused, fence, finished, *jobs = await self._run(
+            load_script("queue/step"),
+            self._step,
+            self._now(),
+            self._run_id(),
+            worker,
+            lane,
+            call,
+            claim,
+            int(suspects),
+            lease,
+            hard,
+            max_lost,
+            finishes,
+        )
+        return StepAnswer(now, more == 1, next_due, paused == 1, fence, finished, jobs)
+
+    async def renew(self, *, worker: bytes, lease: int, held: bytes) -> list[int]:
+        """Prolong 1 to 200 leases (`pack_held`): 0 held, 1 lost, 2 held and to be cancelled, 3 past its hard end."""
+        return await self._run(load_script("queue/renew"), self._jobs, self._now(), self._run_id(), worker, lease, held)
+
+    async def cancel(self, *, id: bytes) -> str:
+        """End a job for good; the state that it is in now, empty when the queue does not have it."""
+        return await self._word("queue/cancel", id)
+
+    async def requeue(self, ids: Sequence[bytes]) -> list[tuple[int, bytes]]:
+        """Make 1 to 100 jobs pending as if they were new: 0, or 2 and the holder of the unique key, or 3 where that cannot be."""
+        reply = await self._run(load_script("queue/requeue"), self._jobs, self._now(), self._run_id(), *ids)
+        return list(zip(reply[::2], reply[1::2], strict=True))
+
+    async def unpark(self, *, task: bytes) -> int:
+        """Make at most 100 parked jobs of a task type pending; how many it were."""
+        return await self._number("queue/unpark", self._jobs, self._now(), self._run_id(), task)
+
+    async def purge(self, *, state: str, limit: int) -> int:
+        """Remove the first 1 to 1,000 jobs in a state; how many it were."""
+        return await self._number("queue/purge", self._jobs, self._now(), self._run_id(), state, limit)
+
+    async def pause(self, *, paused: bool, reason: str = "", after: int = 0) -> None:
+        """Stop claiming, for `after` ms or (0) until resumed; or go on."""
+        await self._number("queue/pause", self._pause, self._now(), int(paused), reason, after)
+
+    async def depths(self) -> QueueDepths:
+        """How many jobs are in which state, changing nothing."""
+        reply = await self._run(load_script("queue/depths"), self._jobs, self._now())
+        names, numbers = reply[14::2], reply[15::2]
+        return QueueDepths(
+            scheduled=reply[0],
+            pending=reply[1],
+            active=reply[2],
+            retry=reply[3],
+            parked=reply[4],
+            dead=reply[5],
+            completed=reply[6],
+            cancelled=reply[7],
+            now=reply[8],
+            oldest_pending=reply[9],
+            next_due=reply[10],
+            paused=reply[11] == 1,
+            reason=reply[12].decode(),
+            resumes_at=reply[13],
+            counters={name.decode(): number for name, number in zip(names, numbers, strict=True)},
+        )
+
+    async def view(self, ids: Sequence[bytes]) -> list[StoredJob]:
+        """1 to 1,000 jobs as they stand, changing nothing."""
+        reply = iter(await self._run(load_script("queue/view"), self._jobs, *ids))
+        return [
+            StoredJob(state.decode(), float(score), unpack_meta(meta), *_unpack_body(body), result)
+            for state, score, meta, body, result in zip(reply, reply, reply, reply, reply, strict=True)
+        ]
+
+    def _now(self) -> str | int:
+        return "" if self._test_clock is None else self._test_clock.now
+
+    def _run_id(self) -> str:
+        return "" if self._test_clock is None else self._test_clock.run
+
+    async def _word(self, name: str, *arguments: bytes) -> str:
+        reply = await self._reply(load_script(name), self._jobs, self._now(), self._run_id(), *arguments)
+        return str(reply.decode())
+
+    async def _number(self, name: str, keys: tuple[bytes, ...], *arguments: str | bytes | int) -> int:
+        return int(await self._reply(load_script(name), keys, *arguments))
+
+
+def pack_job(
+    id: bytes,
+    body: bytes,
+    *,
+    due: int = 0,
+    delay: int = 0,
+    priority: int = 5,
+    unique: bytes = b"",
+    unique_for: int = 0,
+    until_start: bool = False,
+) -> bytes:
+    """A job for `enqueue`; see NewJob in `ropeline.jobs.records` for what the numbers mean."""
+    flags = (_UNIQUE if unique else 0) | (_UNTIL_START if until_start else 0)
+    return _JOB.pack(id, flags, priority, due, delay, unique_for) + unique + body
+
+
+def pack_finishes(finishes: Iterable[tuple[int, bytes, int, int, bytes, bytes, int, bytes]]) -> bytes:
+    """Finishes for `step`: kind, id, fence, delay (ms), error, result, keep (ms) and detail of each."""
+    parts = []
+    for kind, id_, fence, delay, error, result, keep, detail in finishes:
+        parts.append(_FINISH.pack(kind, id_, fence, delay, keep, len(error)))
+        parts.append(b"%b%b%b%b%b" % (error, _LENGTH.pack(len(result)), result, bytes((len(detail),)), detail))
+    return b"".join(parts)
+
+
+def pack_held(held: Iterable[tuple[bytes, int]]) -> bytes:
+    """Pairs of an id and a fence, for `renew`."""
+    return b"".join([_PAIR.pack(id_, fence) for id_, fence in held])
+
+
+def unpack_meta(packed: bytes) -> JobMeta:
+    """What `includes/queue/meta.lua` packs; the defaults of a plain job for an empty one."""
+    if not packed:
+        return JobMeta(0, 0, 0, 0, b"", "", "")
+    flags, attempts, lost, _, _, _, at, worker, unique = _META.unpack_from(packed)
+    starts = _META.size + unique
+    reason = packed[starts + 1 : starts + 1 + packed[starts]]
+    starts += 1 + len(reason)
+    error = packed[starts + _WORD.size :][: _WORD.unpack_from(packed, starts)[0]]
+    owner = worker if any(worker) else b""
+    return JobMeta(
+        flags, attempts, lost, int(at), owner, reason.decode(errors="replace"), error.decode(errors="replace")
+    )
+
+
+def _unpack_body(stored: bytes) -> tuple[int, bytes, bool]:
+    if not stored:
+        return 0, b"", False
+    flags, priority = stored[0], stored[1]
+    return priority, stored[18 if flags & _UNIQUE else 2 :], bool(flags & 2)
+
+
+def _encoded(keys: Iterable[str]) -> tuple[bytes, ...]:
+    return tuple(key.encode() for key in keys)

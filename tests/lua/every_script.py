@@ -1,0 +1,151 @@
+"""Calls every packaged script once, and says which typed wrapper and which keys each folder of them has."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ropeline.lua.calls import CommandClient
+from ropeline.lua.keys import DirectoryKeys, QueueKeys, TenantKeys
+from ropeline.lua.line_settings import LineSettings
+from ropeline.lua.queue_scripts import QueueScripts, pack_finishes, pack_held, pack_job
+from ropeline.lua.results import LineHead, Outcome, StaleSettings, Verdict
+from ropeline.lua.scripts import DirectoryScripts, LineScripts
+from ropeline.lua.visits import Departure, Visit
+
+SETTINGS = LineSettings(quota=2, rate=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapper:
+    """The class whose methods call a folder's scripts, and the keys of each of these, by the script's name."""
+
+    wrapper: type
+    keys: Callable[[str], tuple[str, ...]]
+
+
+def queue_keys(script: str) -> tuple[str, ...]:
+    keys = QueueKeys("jobs", "prod", "default")
+    special = {"queue/enqueue": keys.enqueue(), "queue/step": keys.step(), "queue/pause": keys.pause()}
+    return special.get(script, keys.jobs())
+
+
+WRAPPERS = {
+    "line": Wrapper(LineScripts, lambda _: TenantKeys("gate", "acme").line()),
+    "directory": Wrapper(DirectoryScripts, lambda _: (DirectoryKeys("gate").tenants, DirectoryKeys("gate").hosts)),
+    "queue": Wrapper(QueueScripts, queue_keys),
+}
+
+
+class Recorder:
+    """A client that remembers the arguments of the last call of each script."""
+
+    def __init__(self, client: CommandClient) -> None:
+        self._client = client
+        self.calls: dict[str, tuple[Any, ...]] = {}
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        if args[0] == "EVALSHA":
+            self.calls[args[1]] = args[2:]
+        return await self._client.execute_command(*args, **options)
+
+
+def a_visit(**fields: Any) -> Visit:
+    return Visit(os.urandom(16), **fields)
+
+
+async def call_each_script(client: CommandClient, name: str) -> None:
+    """Every script once; `name`: of the tenant and of the queue."""
+    await call_line(client, name)
+    await call_queue(client, name)
+
+
+async def call_line(client: CommandClient, tenant: str) -> None:
+    """The scripts of the line and the directory, on a line with somebody in each state."""
+    line, directory = LineScripts(client, "gate", tenant), DirectoryScripts(client, "gate")
+    assert await directory.claim_routes(tenant, routes=[f"{tenant}.example.com/"]) is None
+    assert tenant in await directory.tenant_names()
+    assert await line.visit([a_visit()]) == StaleSettings(-1)
+    written = await line.configure(expected=0, version=1, settings="{}", numbers=SETTINGS)
+    assert (written.written, written.version) == (True, 1)
+    assert await line.read_settings() == (1, 0, "{}")
+    head, outcomes = await decided(line, a_visit(), a_visit(), a_visit())
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.CALLED, Verdict.CALLED, Verdict.UNCONFIRMED]
+    place, end = outcomes[2].place, outcomes[2].end
+    waiting = a_visit(ticketed=True, id=os.urandom(16), place=place, end=end, epoch=head.epoch, sequence=head.sequence)
+    head, outcomes = await decided(line, waiting)
+    assert (outcomes[0].verdict, outcomes[0].position, head.waiting, head.active) == (Verdict.WAITING, 1, 1, 2)
+    ticked = await line.tick(caller_clock=head.clock)
+    assert ticked is not None
+    assert not ticked[1]
+    status = await line.status()
+    assert status is not None
+    assert (status.counters.joined, status.counters.unseen) == (3, 2)
+    left = await line.leave([Departure(waiting.id)])
+    assert left is not None
+    assert left[1] == [True]
+    revoked = await line.revoke([waiting.id])
+    assert revoked is not None
+    assert revoked[1] == 0
+    flushed = await line.flush()
+    assert flushed is not None
+    assert (flushed.generation, flushed.active) == (1, 0)
+
+
+async def decided(line: LineScripts, *visits: Visit) -> tuple[LineHead, list[Outcome]]:
+    reply = await line.visit(visits)
+    assert not isinstance(reply, StaleSettings)
+    return reply
+
+
+async def call_queue(client: CommandClient, name: str) -> None:
+    """The scripts of a queue, on one with a job in most states."""
+    queue, worker = QueueScripts(client, "jobs", "prod", name), os.urandom(16)
+    ids = [os.urandom(16) for _ in range(6)]
+    jobs = [pack_job(id_, b"body", unique=id_, delay=60_000 if id_ is ids[5] else 0) for id_ in ids[1:]]
+    taken = await queue.enqueue([pack_job(ids[0], bytes(20_000)), *jobs])
+    assert taken == [(0, b"")] * 6
+
+    async def step(call: int, finishes: bytes = b"", claim: int = 0) -> Any:
+        return await queue.step(
+            worker=worker,
+            lane=0,
+            call=call,
+            finishes=finishes,
+            claim=claim,
+            suspects=True,
+            lease=9000,
+            hard=9000,
+            max_lost=3,
+        )
+
+    claimed = await step(1, claim=5)
+    assert set(claimed.jobs[::5]) == set(ids[:5])
+    fence = claimed.fence
+    assert await queue.renew(worker=worker, lease=9000, held=pack_held([(ids[0], fence), (ids[1], fence + 1)])) == [
+        0,
+        1,
+    ]
+    assert await queue.cancel(id=ids[4]) == "active"
+    ends = pack_finishes(
+        [
+            (0, ids[0], fence, 0, b"", b"result", 60_000, b""),
+            (1, ids[1], fence, 60_000, b"it failed", b"", 0, b""),
+            (4, ids[2], fence, 0, b"it failed", b"", 0, b"discarded"),
+            (5, ids[3], fence, 0, b"", b"", 0, b"a:task"),
+            (1, ids[4], fence, 0, b"", b"", 0, b""),
+        ]
+    )
+    ended = await step(2, ends)
+    assert ended.finished == [0, 0, 0, 0, 2]
+    depths = await queue.depths()
+    assert (depths.completed, depths.retry, depths.dead, depths.parked, depths.cancelled, depths.scheduled) == (1,) * 6
+    views = await queue.view(ids)
+    assert [view.state for view in views] == ["completed", "retry", "dead", "parked", "cancelled", "scheduled"]
+    assert views[1].meta.error == "it failed"
+    assert await queue.requeue([ids[2], ids[0]]) == [(0, b""), (3, b"")]
+    assert await queue.unpark(task=b"a:task") == 1
+    assert await queue.purge(state="retry", limit=10) == 1
+    await queue.pause(paused=True, reason="a look")
+    assert (await queue.depths()).reason == "a look"
+    await queue.pause(paused=False)
