@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DirectoryKeys", "QueueKeys", "TenantKeys", "changes_channel", "queues_key"]
+__all__ = ["DirectoryKeys", "LockKeys", "QueueKeys", "TenantKeys", "changes_channel", "locks_key", "queues_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +140,32 @@ class QueueKeys:
 def queues_key(namespace: str, stage: str) -> str:
     """ZSET: queue -> wall ms of its first job; a slot of its own."""
     return f"{namespace}:{{{stage}}}:queues"
+
+
+@dataclass(frozen=True, slots=True)
+class LockKeys:
+    """The keys of one lock of a stage, in a slot of their own; no queue is called `lock:...`, since its name has no colon."""
+
+    namespace: str
+    stage: str
+    name: str
+
+    @property
+    def wake(self) -> str:
+        """LIST: at most one token for who waits for the lock."""
+        return self._key("wake")
+
+    def lock(self) -> tuple[str, ...]:
+        """Who holds it, and the wake-up token: KEYS 1 and 2 of every script on a lock."""
+        return (self._key("lock"), self.wake)
+
+    def _key(self, noun: str) -> str:
+        return f"{self.namespace}:{{{self.stage}:lock:{self.name}}}:{noun}"
+
+
+def locks_key(namespace: str, stage: str) -> str:
+    """ZSET: name of a lock -> end of its hold; in the slot of `queues_key`."""
+    return f"{namespace}:{{{stage}}}:locks"
 
 
 def changes_channel(namespace: str) -> str:

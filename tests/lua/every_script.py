@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ropeline.lua.calls import CommandClient
-from ropeline.lua.keys import DirectoryKeys, QueueKeys, TenantKeys
+from ropeline.lua.keys import DirectoryKeys, LockKeys, QueueKeys, TenantKeys, locks_key
 from ropeline.lua.line_settings import LineSettings
+from ropeline.lua.lock_scripts import Acquired, Extended, Gone, HeldLock, LockListScripts, LockScripts, Released
 from ropeline.lua.queue_scripts import QueueScripts, pack_finishes, pack_held, pack_job
 from ropeline.lua.results import LineHead, Outcome, StaleSettings, Verdict
 from ropeline.lua.scripts import DirectoryScripts, LineScripts
@@ -34,6 +35,8 @@ WRAPPERS = {
     "line": Wrapper(LineScripts, lambda _: TenantKeys("gate", "acme").line()),
     "directory": Wrapper(DirectoryScripts, lambda _: (DirectoryKeys("gate").tenants, DirectoryKeys("gate").hosts)),
     "queue": Wrapper(QueueScripts, queue_keys),
+    "lock": Wrapper(LockScripts, lambda _: LockKeys("jobs", "prod", "event").lock()),
+    "locks": Wrapper(LockListScripts, lambda _: (locks_key("jobs", "prod"),)),
 }
 
 
@@ -55,9 +58,10 @@ def a_visit(**fields: Any) -> Visit:
 
 
 async def call_each_script(client: CommandClient, name: str) -> None:
-    """Every script once; `name`: of the tenant and of the queue."""
+    """Every script once; `name`: of the tenant, of the queue and of the lock."""
     await call_line(client, name)
     await call_queue(client, name)
+    await call_locks(client, name)
 
 
 async def call_line(client: CommandClient, tenant: str) -> None:
@@ -106,11 +110,12 @@ async def call_queue(client: CommandClient, name: str) -> None:
     taken = await queue.enqueue([pack_job(ids[0], bytes(20_000)), *jobs])
     assert taken == [(0, b"")] * 6
 
-    async def step(call: int, finishes: bytes = b"", claim: int = 0) -> Any:
+    async def step(call: int, completed: bytes = b"", finishes: bytes = b"", claim: int = 0) -> Any:
         return await queue.step(
             worker=worker,
             lane=0,
             call=call,
+            completed=completed,
             finishes=finishes,
             claim=claim,
             suspects=True,
@@ -136,8 +141,8 @@ async def call_queue(client: CommandClient, name: str) -> None:
             (1, ids[4], fence, 0, b"", b"", 0, b""),
         ]
     )
-    ended = await step(2, ends)
-    assert ended.finished == [0, 0, 0, 0, 2]
+    ended = await step(2, pack_held([(ids[0], fence + 1)]), ends)
+    assert ended.finished == [1, 0, 0, 0, 0, 2]
     depths = await queue.depths()
     assert (depths.completed, depths.retry, depths.dead, depths.parked, depths.cancelled, depths.scheduled) == (1,) * 6
     views = await queue.view(ids)
@@ -149,3 +154,27 @@ async def call_queue(client: CommandClient, name: str) -> None:
     await queue.pause(paused=True, reason="a look")
     assert (await queue.depths()).reason == "a look"
     await queue.pause(paused=False)
+
+
+async def call_locks(client: CommandClient, name: str) -> None:
+    """The scripts of a lock and of the list of locks: held, waited for, passed on and taken away."""
+    lock, listed = LockScripts(client, "jobs", "prod", name), LockListScripts(client, "jobs", "prod")
+    first = await lock.acquire(token="one", ttl=60_000, owner="a test", purpose="to see")
+    assert isinstance(first, Acquired)
+    assert await listed.note(name=name, until=first.until) == 0
+    assert name in dict(await listed.list(limit=1000))
+    refused = await lock.acquire(token="two", ttl=60_000, waits=1000)
+    assert isinstance(refused, HeldLock)
+    assert (refused.token, refused.owner, refused.purpose) == ("one", "a test", "to see")
+    assert isinstance(await lock.extend(token="one", ttl=60_000), Extended)
+    assert isinstance(await lock.release(token="one"), Released)
+    assert await listed.forget(name=name, until=first.until)
+    second = await lock.acquire(token="two", ttl=60_000, waits=1000)
+    assert isinstance(second, Acquired)
+    assert second.fence > first.fence
+    assert isinstance(await lock.acquire(token="three", ttl=60_000, waits=1000), HeldLock)
+    taken = await lock.steal(token="", by="an operator", reason="it hangs")
+    assert taken is not None
+    assert taken.token == "two"
+    assert await lock.extend(token="two", ttl=60_000) == Gone("an operator", "it hangs")
+    assert await lock.view() is None

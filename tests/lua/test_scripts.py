@@ -10,7 +10,7 @@ import pytest
 
 from ropeline.lua.calls import CommandClient
 from ropeline.lua.errors import StoreFull, StoreReadOnly, StoreRefused
-from ropeline.lua.keys import DirectoryKeys, QueueKeys, TenantKeys, queues_key
+from ropeline.lua.keys import DirectoryKeys, LockKeys, QueueKeys, TenantKeys, locks_key, queues_key
 from ropeline.lua.line_settings import LineSettings
 from ropeline.lua.loader import load_script, script_names
 from ropeline.lua.results import Verdict
@@ -28,9 +28,12 @@ FLAGS = {
     "line/visit": "",
     "directory/claim_routes": "",
     "queue/enqueue": "",
+    "lock/acquire": "",
+    "locks/note": "",
     "line/status": "flags=no-writes",
     "queue/depths": "flags=no-writes",
     "queue/view": "flags=no-writes",
+    "lock/view": "flags=no-writes",
 }
 
 
@@ -192,13 +195,13 @@ async def test_every_key_is_in_the_data_dictionary(fresh_server: Server, tenant_
     dictionary = (resources_folder() / "README.md").read_text(encoding="utf-8")
     for key in await client.keys("*"):
         assert isinstance(key, bytes)
-        documented = (
-            key.decode().replace(f"{{{tenant_name}}}", "{tenant}").replace(f"{{prod:{tenant_name}}}", "{stage:queue}")
-        )
+        documented = key.decode().replace(f"{{{tenant_name}}}", "{tenant}").replace("{prod", "{stage")
+        documented = documented.replace(f"lock:{tenant_name}}}", "lock:name}").replace(f":{tenant_name}}}", ":queue}")
         assert f"| `{documented}` |" in dictionary
     directory, queue = DirectoryKeys("gate"), QueueKeys("jobs", "stage", "queue")
     of_all = (*TenantKeys("gate", "tenant").line(), directory.tenants, directory.hosts, *queue.step())
-    for documented in (*of_all, queues_key("jobs", "stage")):
+    of_locks = (*LockKeys("jobs", "stage", "name").lock(), locks_key("jobs", "stage"))
+    for documented in (*of_all, queues_key("jobs", "stage"), *of_locks):
         assert f"| `{documented}` |" in dictionary
     await client.aclose()
 
