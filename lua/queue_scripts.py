@@ -125,6 +125,7 @@ class QueueScripts(Scripts):
         worker: bytes,
         lane: int,
         call: int,
+        completed: bytes,
         finishes: bytes,
         claim: int,
         suspects: bool,
@@ -132,7 +133,7 @@ class QueueScripts(Scripts):
         hard: int,
         max_lost: int,
     ) -> StepAnswer:
-        """Finish runs (`pack_finishes`), tend the queue, claim up to 64 jobs; see the script for the numbers."""
+        """Finish runs (`pack_held` and `pack_finishes`), tend the queue, claim up to 64 jobs; see the script for the numbers."""
         now, more, next_due, paused, fence, finished, *jobs = await self._run(
             load_script("queue/step"),
             self._step,
@@ -146,6 +147,7 @@ class QueueScripts(Scripts):
             lease,
             hard,
             max_lost,
+            completed,
             finishes,
         )
         return StepAnswer(now, more == 1, next_due, paused == 1, fence, finished, jobs)
@@ -245,7 +247,7 @@ def pack_finishes(finishes: Iterable[tuple[int, bytes, int, int, bytes, bytes, i
 
 
 def pack_held(held: Iterable[tuple[bytes, int]]) -> bytes:
-    """Pairs of an id and a fence, for `renew`."""
+    """Pairs of an id and a fence, for `renew`, and for `step` of runs that completed and leave nothing."""
     return b"".join([_PAIR.pack(id_, fence) for id_, fence in held])
 
 

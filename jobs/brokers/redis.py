@@ -119,18 +119,23 @@ class RedisBroker:
     ) -> StepReply:
         """Finish runs, tend the queue, claim jobs; see Broker."""
         scripts = self._of(queue)
-        blob = (
-            b""
-            if not finishes
-            else pack_finishes(
-                [(f.kind, f.id, f.fence, f.delay, f.error[:1024], f.result, f.keep, f.detail[:255]) for f in finishes]
+        plain = [finish for finish in finishes if finish.kind == 0 and not finish.keep]
+        completed = pack_held([(finish.id, finish.fence) for finish in plain]) if plain else b""
+        others = b""
+        if len(plain) < len(finishes):
+            others = pack_finishes(
+                [
+                    (f.kind, f.id, f.fence, f.delay, f.error[:1024], f.result, f.keep, f.detail[:255])
+                    for f in finishes
+                    if f.kind or f.keep
+                ]
             )
-        )
         answer = await scripts.step(
             worker=worker,
             lane=lane,
             call=call,
-            finishes=blob,
+            completed=completed,
+            finishes=others,
             claim=claim,
             suspects=suspects,
             lease=lease,
@@ -148,6 +153,9 @@ class RedisBroker:
                 body = body[18 if flags & _UNIQUE else 2 :]
             claimed.append(Claimed(values[at], body, fence, values[at + 2], values[at + 3], values[at + 4], now))
         finished = [_FINISH_RESULTS[result] for result in answer.finished]
+        if others and plain:
+            done, rest = iter(finished[: len(plain)]), iter(finished[len(plain) :])
+            finished = [next(rest) if finish.kind or finish.keep else next(done) for finish in finishes]
         return StepReply(finished, claimed, now, answer.more, answer.next_due, answer.paused)
 
     async def renew(self, queue: str, *, worker: bytes, held: Sequence[tuple[bytes, int]], lease: int) -> list[Renewal]:

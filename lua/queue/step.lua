@@ -30,9 +30,10 @@ ARGV     1 now        us      empty: the server's time
          8 lease      ms
          9 hard       ms      past this no lease is renewed
          10 max_lost  int     leases that a job may lose
-         11 finishes  packed  0 to 64 of them: see pack_finishes in queue_scripts.py
+         11 completed packed  0 to 64 pairs of an id and a fence: runs that completed and leave nothing
+         12 finishes  packed  0 to 64 other ends of runs: see pack_finishes in queue_scripts.py
 RETURNS  now, 1 when more could be claimed, wall ms of the earliest job that is due later (0 none), 1 when paused, the fence,
-         an array with 0 done, 1 stale or 2 cancelled for each finish, and of each claimed job id, body, attempts, lost and wall ms
+         an array with 0 done, 1 stale or 2 cancelled for each completed and then each other finish, and of each claimed job id, body, attempts, lost and wall ms
          since when it was pending
 COST     O((finishes + claim + 100) * log N)
 ]]
@@ -43,11 +44,14 @@ COST     O((finishes + claim + 100) * log N)
 --- @include "queue/wake"
 local CALLS, WORKERS = KEYS[17], KEYS[18]
 local LANES, FORGET_AFTER = 16, 3600000
-local worker, lane, call, finishes = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[11]
+local worker, lane, call, completed, finishes = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[11], ARGV[12]
 local claim = { most = tonumber(ARGV[6]), suspects = ARGV[7] == '1', lease = tonumber(ARGV[8]), hard = tonumber(ARGV[9]) }
 local max_lost = tonumber(ARGV[10])
 if #worker ~= 16 or not (lane and lane >= 0 and lane < LANES and call) then
   return redis.error_reply('INVALID worker, lane or call')
+end
+if #completed % PAIR ~= 0 or #completed > 64 * PAIR then
+  return redis.error_reply('INVALID completed: 0 to 64 pairs are expected')
 end
 if not (claim.most and claim.most >= 0 and claim.most <= 64 and claim.lease and claim.lease > 0 and claim.hard and max_lost) then
   return redis.error_reply('INVALID claim, lease, hard or max_lost')
@@ -92,7 +96,7 @@ if before then
 end
 
 local queue = open_queue(CONF, ARGV[1], ARGV[2])
-local kept = { finished = finish_runs(queue, worker, finishes) }
+local kept = { finished = finish_runs(queue, worker, completed, finishes) }
 tend(queue, max_lost)
 local bodies = {}
 kept.claimed = {}

@@ -3,6 +3,18 @@
 -- for each its id, attempts, lost and the wall ms since when it was pending; and their bodies. A reply carries a MiB of bodies at most, but one job.
 local MOST_BYTES = 1048576
 
+local function hold(queue, id, body, packed, lease)
+  local meta = unpack_meta(packed)
+  local flags, _, unique = read_head(body)
+  if unique ~= '' and ends_at_start(flags) then
+    release_unique(UNIQUE, unique, id)
+    unique = ''
+  end
+  meta.unique, meta.flags = unique, (lease.is_suspect and SUSPECT or 0) + (is_large(flags) and LARGE or 0)
+  meta.fence, meta.worker, meta.at, meta.hard, meta.score = queue.fence, lease.worker, queue.now, lease.hard, lease.score
+  return pack_meta(meta), meta.attempts, meta.lost
+end
+
 local function claim_jobs(queue, worker, claim)
   local found, from_suspects = {}, 0
   if claim.suspects then
@@ -26,6 +38,9 @@ local function claim_jobs(queue, worker, claim)
   queue.fence = math.max(queue.now_us, queue.fence + 1)
   local active, kept, bytes, taken = {}, {}, 0, 0
   local ends = queue.clock + claim.lease
+  -- A plain job's meta differs from the next one's by its score alone.
+  local plain_head = struct.pack('<BHHd', 0, 0, 0, queue.fence)
+  local plain_tail = struct.pack('<ddc16BBH', queue.clock + claim.hard, queue.now, worker, 0, 0, 0)
   for index, id in ipairs(ids) do
     local body = bodies[index]
     if body then
@@ -33,22 +48,20 @@ local function claim_jobs(queue, worker, claim)
       if bytes > MOST_BYTES and #claimed > 0 then
         break
       end
-      local meta = unpack_meta(metas[index])
-      local flags, _, unique = read_head(body)
-      meta.unique = unique
-      if meta.unique ~= '' and ends_at_start(flags) then
-        release_unique(UNIQUE, meta.unique, id)
-        meta.unique = ''
+      local score, attempts, lost = tonumber(found[index * 2]), 0, 0
+      local packed
+      if string.byte(body, 1) == 0 and not metas[index] then
+        packed = plain_head .. struct.pack('<d', score) .. plain_tail
+      else
+        packed, attempts, lost = hold(queue, id, body, metas[index], {
+          score = score, worker = worker, hard = queue.clock + claim.hard, is_suspect = index <= from_suspects,
+        })
       end
-      meta.flags = (index <= from_suspects and SUSPECT or 0) + (is_large(flags) and LARGE or 0)
-      meta.fence, meta.worker, meta.at, meta.hard = queue.fence, worker, queue.now, queue.clock + claim.hard
-      meta.score = tonumber(found[index * 2])
-      active[#active + 1] = ends
-      active[#active + 1] = id
-      kept[#kept + 1] = id
-      kept[#kept + 1] = pack_meta(meta)
-      claimed[#claimed + 1] = { id, meta.attempts, meta.lost, meta.score % BAND }
-      claimed_bodies[#claimed] = body
+      local next_pair, number = #active + 1, #claimed + 1
+      active[next_pair], active[next_pair + 1] = ends, id
+      kept[next_pair], kept[next_pair + 1] = id, packed
+      claimed[number] = { id, attempts, lost, score % BAND }
+      claimed_bodies[number] = body
     else
       forget(id)
     end

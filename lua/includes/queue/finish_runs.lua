@@ -1,7 +1,8 @@
 --- @include "queue/moves"
--- finish_runs(queue, worker, blob): carries out the finishes packed in `blob` (see pack_finishes in queue_scripts.py), in order;
--- for each 0 done, 1 stale, 2 cancelled. Ends that need nothing but removal are removed together.
+-- finish_runs(queue, worker, completed, finishes): carries out the runs that completed and left nothing (pairs of an id and a
+-- fence), then the other finishes, in order; for each 0 done, 1 stale, 2 cancelled. Both are packed as queue_scripts.py says.
 local COMPLETE, AGAIN, SNOOZE, RELEASE, DIE, PARK, STOPPED = 0, 1, 2, 3, 4, 5, 6
+local PAIR = 24
 
 local function read_finishes(blob)
   local finishes, ids, at = {}, {}, 1
@@ -70,33 +71,79 @@ local function finish_run(queue, finish, meta)
   return false
 end
 
-local function finish_runs(queue, worker, blob)
-  local answers, finishes, ids = {}, read_finishes(blob)
+local function remove(active, gone)
+  if #active > 0 then
+    redis.call('ZREM', ACTIVE, unpack(active))
+  end
+  if #gone > 0 then
+    redis.call('HDEL', META, unpack(gone))
+    redis.call('HDEL', BODY, unpack(gone))
+  end
+end
+
+local function complete_runs(queue, worker, blob, answers)
+  local ids, gone, active, seen = {}, {}, {}, {}
+  for at = 1, #blob, PAIR do
+    ids[#ids + 1] = string.sub(blob, at, at + 15)
+  end
+  if #ids == 0 then
+    return
+  end
+  local metas, stale = redis.call('HMGET', META, unpack(ids)), 0
+  for index, id in ipairs(ids) do
+    local packed = metas[index]
+    local at = (index - 1) * PAIR + 17
+    if not packed or seen[id] or not is_held(packed, string.sub(blob, at, at + 7), worker) then
+      answers[index] = 1
+      stale = stale + 1
+    else
+      seen[id] = true
+      answers[index] = 0
+      active[#active + 1] = id
+      if not is_plain(packed) then
+        local meta = unpack_meta(packed)
+        release_unique(UNIQUE, meta.unique, id)
+        if has_flag(meta, LARGE) then
+          redis.call('HDEL', LARGE_BODY, id)
+        end
+      end
+      gone[#gone + 1] = id
+    end
+  end
+  remove(active, gone)
+  if #gone > 0 then
+    count(queue, 'completed', #gone)
+  end
+  if stale > 0 then
+    count(queue, 'stale', stale)
+  end
+end
+
+local function finish_runs(queue, worker, completed, finishes)
+  local answers = {}
+  complete_runs(queue, worker, completed, answers)
+  local others, ids = read_finishes(finishes)
   if #ids == 0 then
     return answers
   end
-  local metas, ended, left, removed = redis.call('HMGET', META, unpack(ids)), {}, {}, {}
-  for index, finish in ipairs(finishes) do
-    local meta = metas[index] and not ended[finish.id] and unpack_meta(metas[index])
-    if not meta or meta.fence ~= finish.fence or meta.worker ~= worker then
-      answers[index] = 1
-      count(queue, 'stale', 1)
-    else
+  local metas, active, gone, ended = redis.call('HMGET', META, unpack(ids)), {}, {}, {}
+  for index, finish in ipairs(others) do
+    local packed = not ended[finish.id] and metas[index]
+    local answer = 1
+    if packed and is_held(packed, struct.pack('<d', finish.fence), worker) then
+      local meta = unpack_meta(packed)
       ended[finish.id] = true
-      left[#left + 1] = finish.id
+      active[#active + 1] = finish.id
       local stops = has_flag(meta, CANCELLING) and finish.kind ~= COMPLETE and finish.kind ~= STOPPED
-      answers[index] = stops and 2 or 0
+      answer = stops and 2 or 0
       if finish_run(queue, finish, meta) then
-        removed[#removed + 1] = finish.id
+        gone[#gone + 1] = finish.id
       end
+    else
+      count(queue, 'stale', 1)
     end
+    answers[#answers + 1] = answer
   end
-  if #left > 0 then
-    redis.call('ZREM', ACTIVE, unpack(left))
-  end
-  if #removed > 0 then
-    redis.call('HDEL', META, unpack(removed))
-    redis.call('HDEL', BODY, unpack(removed))
-  end
+  remove(active, gone)
   return answers
 end

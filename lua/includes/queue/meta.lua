@@ -21,6 +21,20 @@ local function pack_meta(meta)
   )
 end
 
+-- What most jobs need of it is read and made without a table: where its parts are, and what a plain claim packs.
+local FENCE_FROM, FENCE_TO, WORKER_FROM, WORKER_TO, UNIQUE_LENGTH = 6, 13, 38, 53, 54
+
+-- is_held(packed, fence, worker): whether a lease is this worker's under this fence (packed as 8 bytes).
+local function is_held(packed, fence, worker)
+  return string.sub(packed, FENCE_FROM, FENCE_TO) == fence and string.sub(packed, WORKER_FROM, WORKER_TO) == worker
+end
+
+-- is_plain(packed): whether nothing but removal is left to do when the job ends: no flag is set, and no key is held.
+local function is_plain(packed)
+  local flags, unique = string.byte(packed, 1), string.byte(packed, UNIQUE_LENGTH)
+  return (flags == 0 or flags == SUSPECT) and unique == 0
+end
+
 -- has_flag(meta, flag): whether one of the flags above is set.
 local function has_flag(meta, flag)
   return math.floor(meta.flags / flag) % 2 == 1
