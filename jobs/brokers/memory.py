@@ -7,6 +7,7 @@ puts the protocol around a set of them: a clock, a lock for threads, and waiting
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from bisect import bisect_left, bisect_right, insort
@@ -75,6 +76,7 @@ _CANCELLED_AGE: Final = _DAY
 _PARKED_AGE: Final = 7 * _DAY
 _MOST_UNPARKED: Final = 100
 _PRIORITY_BAND: Final = 1 << 42
+_CURSOR: Final = re.compile(r"([01])-([0-9]{1,16})-([0-9a-f]{32})")
 # Pending jobs that have lost a lease: a set of their own, and one state with the others to the outside.
 _SUSPECTS: Final = "suspects"
 _WAITING: Final = frozenset(
@@ -423,7 +425,7 @@ class MemoryQueue:
         """Jobs in the order of their scores; of the pending ones, suspects first."""
         places = (_SUSPECTS, JobState.PENDING) if state is JobState.PENDING else (state,)
         ranks = [(number, *rank) for number, place in enumerate(places) for rank in self.sets[place].ranks]
-        start = bisect_right(ranks, _read_cursor(cursor)) if cursor else 0
+        start = bisect_right(ranks, _read_cursor(cursor, len(places))) if cursor else 0
         part = ranks[start : start + limit]
         more = start + limit < len(ranks)
         return Page([self._view(self.jobs[id_]) for _, _, id_ in part], _cursor(part[-1]) if more else "")
@@ -751,9 +753,8 @@ def _cursor(rank: tuple[int, int, bytes]) -> str:
     return f"{number}-{score}-{id_.hex()}"
 
 
-def _read_cursor(cursor: str) -> tuple[int, int, bytes]:
-    try:
-        number, score, id_ = cursor.split("-")
-        return int(number), int(score), bytes.fromhex(id_)
-    except ValueError:
-        raise ConfigurationError("cursor", cursor, "the cursor of an earlier page of this list") from None
+def _read_cursor(cursor: str, places: int) -> tuple[int, int, bytes]:
+    found = _CURSOR.fullmatch(cursor)
+    if found is None or int(found[1]) >= places:
+        raise ConfigurationError("cursor", cursor, "the cursor of an earlier page of this list")
+    return int(found[1]), int(found[2]), bytes.fromhex(found[3])

@@ -1,0 +1,140 @@
+"""Idle workers: they sleep until there is something for them, and no wake-up goes missing."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+from ropeline.jobs.brokers.memory import FakeClock, MemoryBroker
+from ropeline.jobs.records import NewJob
+from tests.jobs.brokers.stage import Stage, new_id
+from tests.support import wait_until
+
+LONG = 20.0
+
+
+async def _returns(stage: Stage, *queues: str) -> bool:
+    """Whether a wait for these queues returns long before its time."""
+    started = time.monotonic()
+    await asyncio.wait_for(stage.broker.wait(queues or (stage.queue,), LONG), LONG + 5)
+    return time.monotonic() - started < LONG / 2
+
+
+async def test_with_nothing_to_do_a_wait_ends_after_its_time(stage: Stage) -> None:
+    await stage.worker().step(claim=1)
+    started = time.monotonic()
+    await stage.broker.wait([stage.queue], 0.05)
+    assert time.monotonic() - started >= 0.045
+
+
+async def test_an_enqueue_wakes_who_waits(stage: Stage) -> None:
+    waiting = asyncio.create_task(_returns(stage))
+    await asyncio.sleep(0.02)
+    await stage.enqueue()
+    assert await waiting
+
+
+async def test_an_enqueue_between_a_step_and_a_wait_is_not_missed(stage: Stage) -> None:
+    await stage.worker().step(claim=1)
+    await stage.enqueue()
+    assert await _returns(stage)
+
+
+async def test_who_waits_for_several_queues_is_woken_by_any(stage: Stage) -> None:
+    waiting = asyncio.create_task(_returns(stage, "one", stage.queue, "two"))
+    await asyncio.sleep(0.02)
+    await stage.enqueue()
+    assert await waiting
+
+
+async def test_a_claim_that_leaves_work_wakes_another(stage: Stage) -> None:
+    for _ in range(3):
+        await stage.enqueue()
+    assert await _returns(stage)
+    assert len(await stage.worker().claim(2)) == 2
+    assert await _returns(stage)
+
+
+async def test_a_resumed_queue_wakes_who_waits(stage: Stage) -> None:
+    await stage.enqueue()
+    await stage.broker.wait([stage.queue], 0.01)
+    await stage.broker.pause(stage.queue, reason="closed")
+    await stage.worker().step(claim=1)
+    waiting = asyncio.create_task(_returns(stage))
+    await asyncio.sleep(0.02)
+    await stage.broker.resume(stage.queue)
+    assert await waiting
+
+
+async def test_a_requeue_and_an_unpark_wake_who_waits(stage: Stage) -> None:
+    dead = await stage.dead()
+    await stage.broker.wait([stage.queue], 0.01)
+    waiting = asyncio.create_task(_returns(stage))
+    await asyncio.sleep(0.02)
+    await stage.broker.requeue(stage.queue, [dead])
+    assert await waiting
+
+
+async def test_a_cancelled_wait_takes_nothing_with_it(stage: Stage) -> None:
+    waiting = asyncio.create_task(stage.broker.wait([stage.queue], LONG))
+    await asyncio.sleep(0.02)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    id_ = await stage.enqueue()
+    assert await _returns(stage)
+    assert (await stage.worker().claim_one()).id == id_
+
+
+async def test_in_memory_a_worker_whose_clock_moves_looks_again() -> None:
+    clock = FakeClock()
+    broker = MemoryBroker(clock=clock)
+    await broker.enqueue("work", [NewJob(new_id(), b"", delay=3_600_000)])
+    waiting = asyncio.create_task(broker.wait(["work"], LONG))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    clock.advance(3_600_000)
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_in_memory_a_wait_ends_when_a_job_is_due_by_the_real_clock() -> None:
+    broker = MemoryBroker()
+    await broker.enqueue("work", [NewJob(new_id(), b"", delay=30)])
+    await asyncio.wait_for(broker.wait(["work"], LONG), 5)
+    reply = await wait_until(lambda: _claim(broker))
+    assert reply
+
+
+async def _claim(broker: MemoryBroker) -> bool:
+    reply = await broker.step("work", worker=new_id(), lane=0, call=1, claim=1)
+    return bool(reply.claimed)
+
+
+async def test_in_memory_suspects_call_nobody_back_for_ever() -> None:
+    """A worker that holds its one suspect would otherwise wait for nothing, again and again."""
+    clock = FakeClock()
+    broker = MemoryBroker(clock=clock)
+    await broker.enqueue("work", [NewJob(new_id(), b"") for _ in range(2)])
+    await broker.step("work", worker=new_id(), lane=0, call=1, claim=2, lease=1000)
+    clock.advance(1000)
+    reply = await broker.step("work", worker=new_id(), lane=0, call=1, claim=2)
+    assert len(reply.claimed) == 1
+    started = time.monotonic()
+    await broker.wait(["work"], 0.05)
+    assert time.monotonic() - started >= 0.045
+
+
+async def test_in_memory_threads_with_loops_of_their_own_share_a_broker() -> None:
+    broker = MemoryBroker()
+    woken = threading.Event()
+
+    def wait() -> None:
+        asyncio.run(broker.wait(["work"], LONG))
+        woken.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    await asyncio.sleep(0.02)
+    await broker.enqueue("work", [NewJob(new_id(), b"")])
+    await wait_until(woken.is_set)
+    thread.join()
