@@ -1,0 +1,271 @@
+"""Carries finished runs to the store and brings jobs back, many in one call, one call at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from ropeline.jobs.broker import LARGEST_STEP
+from ropeline.jobs.records import Finish, FinishKind, FinishResult, StepReply
+from ropeline.jobs.run import Run, safe_seconds
+from ropeline.lua.errors import StoreError
+
+if TYPE_CHECKING:
+    from ropeline.jobs.broker import Broker
+    from ropeline.jobs.leases import Leases
+    from ropeline.jobs.metrics import WorkerMetrics
+    from ropeline.jobs.shares import Shares
+
+__all__ = ["Lane", "LaneTerms", "Suspects"]
+
+_log = logging.getLogger("ropeline.jobs.lane")
+
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 1.0
+_SAID_AGAIN_AFTER: Final = 60.0
+
+_Ended: TypeAlias = tuple[Run, Finish]
+
+
+class Suspects:
+    """Sees to it that a process holds at most one job that has lost a lease: a crash counts for that one alone."""
+
+    def __init__(self) -> None:
+        self._holder: object = None
+
+    def ask(self, lane: object) -> bool:
+        """Whether this lane's next claim may bring one; it is the only one that may until `settle`."""
+        if self._holder is not None:
+            return False
+        self._holder = lane
+        return True
+
+    def settle(self, lane: object, runs: Sequence[Run]) -> None:
+        """The claim of a lane that was allowed one has brought these."""
+        if self._holder is lane:
+            self._holder = next((run for run in runs if run.claimed.lost), None)
+
+    def let_go(self, run: Run) -> None:
+        """The run is answered for."""
+        if self._holder is run:
+            self._holder = None
+
+
+class LaneTerms:
+    """What the lanes of a worker share.
+
+    `lease`: ms. `hard`: ms after a claim past which the store renews no lease. `max_lost`: leases that a job may lose.
+    `begin` starts claimed runs. `on_reply` is told of each step's reply, with the number of jobs that were asked for.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        shares: Shares,
+        leases: Leases,
+        metrics: WorkerMetrics,
+        *,
+        worker: bytes,
+        lease: int,
+        hard: int,
+        max_lost: int,
+        begin: Callable[[Lane, list[Run]], object],
+        on_reply: Callable[[Lane, str, int, StepReply], object],
+    ) -> None:
+        self.broker = broker
+        self.shares = shares
+        self.leases = leases
+        self.metrics = metrics
+        self.worker = worker
+        self.lease = lease
+        self.hard = hard
+        self.max_lost = max_lost
+        self.begin = begin
+        self.on_reply = on_reply
+        self.suspects = Suspects()
+        self.may_claim = True
+        """False once the worker drains or is told to be quiet: finishes are still carried."""
+
+
+class Lane:
+    """One of a worker's lanes. `number` tells it from the others; `slots`: most runs at once.
+
+    Its calls are numbered, for each queue by itself. A call without an answer is repeated as it was until there is one,
+    so that a lost reply loses nothing; meanwhile the other lanes go on.
+    """
+
+    def __init__(self, number: int, slots: int, terms: LaneTerms) -> None:
+        self.number = number
+        self.slots = slots
+        self.taken = 0
+        """Slots in which a handler runs, or which a claim under way may fill."""
+        self.stepping_since = 0.0
+        """When the call under way was sent first, monotonic seconds; 0 none."""
+        self.failure: StoreError | None = None
+        """Why the call under way was not answered yet."""
+        self._terms = terms
+        self._safe = safe_seconds(terms.lease)
+        self._finishes: dict[str, list[_Ended]] = {}
+        self._calls: dict[str, int] = {}
+        self._waiting: asyncio.Future[None] | None = None
+        self._claimed_last = False
+        self._is_closing = False
+        self._is_abandoned = False
+        self._said_at = -_SAID_AGAIN_AFTER
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has room and nothing to do."""
+        return self._waiting is not None and not self._waiting.done() and self.taken < self.slots
+
+    def nudge(self) -> None:
+        """There may be something to do again."""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def finish(self, run: Run, finish: Finish | None) -> None:
+        """Carry the end of a run to the store with the next call; None: there is nothing to tell it."""
+        run.is_ended = True
+        if finish is None:
+            self._terms.leases.let_go(run)
+            self._terms.suspects.let_go(run)
+            return
+        waiting = self._finishes.get(run.queue)
+        if waiting is None:
+            self._finishes[run.queue] = [(run, finish)]
+        else:
+            waiting.append((run, finish))
+        self.nudge()
+
+    def free_slot(self) -> None:
+        """A handler has ended."""
+        self.taken -= 1
+        self.nudge()
+
+    def close(self) -> None:
+        """End `work` when every run has ended and the store knows it."""
+        self._is_closing = True
+        self.nudge()
+
+    def abandon(self) -> None:
+        """End `work` when the store knows every end that is known here: what still runs has been given up."""
+        self._is_abandoned = True
+        self.nudge()
+
+    async def work(self) -> None:
+        """Step until `close`."""
+        while True:
+            queue, claim = self._choose()
+            if queue is not None:
+                await self._step(queue, claim)
+            elif self._is_abandoned or (self._is_closing and not self.taken):
+                return
+            else:
+                self._waiting = asyncio.get_running_loop().create_future()
+                await self._waiting
+                self._waiting = None
+
+    def _choose(self) -> tuple[str | None, int]:
+        """The queue of the next call and how many jobs it asks for; (None, 0) when there is nothing to call for."""
+        terms = self._terms
+        free = min(self.slots - self.taken, LARGEST_STEP) if terms.may_claim else 0
+        wanted = terms.shares.choose() if free else None
+        # A queue whose turn to be claimed from does not come must still hear of its finished runs.
+        others = next((queue for queue in self._finishes if queue != wanted), None)
+        if others is not None and (wanted is None or self._claimed_last):
+            self._claimed_last = False
+            return others, 0 if wanted else free
+        self._claimed_last = True
+        return (wanted, free) if wanted is not None else (None, 0)
+
+    async def _step(self, queue: str, claim: int) -> None:
+        terms = self._terms
+        waiting = self._finishes.pop(queue, [])
+        ended = waiting[:LARGEST_STEP]
+        if len(waiting) > LARGEST_STEP:
+            self._finishes[queue] = waiting[LARGEST_STEP:]
+        may_suspect = claim > 0 and terms.suspects.ask(self)
+        # Only queues of this worker are charged; the finish of a job carries the name of one of them.
+        terms.shares.charge(queue, claim)
+        self.taken += claim
+        sent = self.stepping_since = time.monotonic()
+        reply = await self._answered(queue, [finish for _, finish in ended], claim, may_suspect=may_suspect)
+        self.stepping_since = 0.0
+        claimed = reply.claimed
+        self.taken -= claim - len(claimed)
+        if ended:
+            self._settle_finishes(queue, ended, reply.finished)
+        runs = [Run(queue, delivery, sent, sent + self._safe) for delivery in claimed]
+        if may_suspect:
+            terms.suspects.settle(self, runs)
+        terms.shares.settle(queue, claim, len(runs), is_left=reply.more and (bool(runs) or not claim))
+        if runs:
+            self._begin(queue, runs, is_late=time.monotonic() > sent + self._safe)
+        terms.on_reply(self, queue, claim, reply)
+
+    async def _answered(self, queue: str, finishes: list[Finish], claim: int, *, may_suspect: bool) -> StepReply:
+        terms = self._terms
+        call = self._calls[queue] = self._calls.get(queue, 0) + 1
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                reply = await terms.broker.step(
+                    queue,
+                    worker=terms.worker,
+                    lane=self.number,
+                    call=call,
+                    finishes=finishes,
+                    claim=claim,
+                    suspects=may_suspect,
+                    lease=terms.lease,
+                    hard=terms.hard,
+                    max_lost=terms.max_lost,
+                )
+            except StoreError as error:
+                self._tell(queue, error)
+            else:
+                if self.failure is not None:
+                    _log.info("queue %s: the store answers again", queue)
+                    self.failure = None
+                terms.metrics.round_trips += 1
+                return reply
+            terms.metrics.step_failures += 1
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _tell(self, queue: str, error: StoreError) -> None:
+        now = time.monotonic()
+        if self.failure is None or now - self._said_at >= _SAID_AGAIN_AFTER:
+            self._said_at = now
+            _log.warning("queue %s: the store does not answer, the call is repeated: %s", queue, error)
+        self.failure = error
+
+    def _settle_finishes(self, queue: str, ended: list[_Ended], results: Sequence[FinishResult]) -> None:
+        terms = self._terms
+        metrics = terms.metrics
+        for (run, finish), result in zip(ended, results, strict=True):
+            terms.leases.let_go(run)
+            if run.claimed.lost:
+                terms.suspects.let_go(run)
+            if result is FinishResult.STALE:
+                metrics.stale[queue] = metrics.stale.get(queue, 0) + 1
+                continue
+            kind = FinishKind.CANCELLED if result is FinishResult.CANCELLED else finish.kind
+            metrics.of_task(queue, run.task).finished[kind] += 1
+
+    def _begin(self, queue: str, runs: list[Run], *, is_late: bool) -> None:
+        terms = self._terms
+        if is_late or not terms.may_claim:
+            # Whether the leases still hold is not known, or they are not wanted any more.
+            self.taken -= len(runs)
+            for run in runs:
+                self.finish(run, Finish(FinishKind.RELEASE, run.id, run.fence))
+            return
+        terms.leases.hold(runs)
+        waited = terms.metrics.of_queue(queue)
+        for run in runs:
+            waited.observe((run.claimed.claimed - run.claimed.ready) / 1000)
+        terms.begin(self, runs)

@@ -1,0 +1,355 @@
+"""One process's worker: lanes that claim, a runner that runs, leases that are kept, and an end in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from ropeline.jobs.background import end, in_background
+from ropeline.jobs.lane import Lane, LaneTerms
+from ropeline.jobs.leases import Leases
+from ropeline.jobs.metrics import WorkerMetrics
+from ropeline.jobs.records import Renewal
+from ropeline.jobs.runner import Runner
+from ropeline.jobs.shares import Shares
+from ropeline.lua.errors import ConfigurationError, StoreError
+
+if TYPE_CHECKING:
+    from ropeline.jobs.broker import Broker
+    from ropeline.jobs.records import Depths, StepReply
+    from ropeline.jobs.run import Run
+    from ropeline.jobs.runner import Handlers
+
+__all__ = ["LARGEST_CONCURRENCY", "Worker", "WorkerSettings"]
+
+_log = logging.getLogger("ropeline.jobs.worker")
+
+LARGEST_CONCURRENCY: Final = 10_000
+"""Most slots of one process."""
+
+_LANES: Final = 2
+_LONGEST_WAIT: Final = 2.0
+_TENDED_EVERY: Final = 10.0
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 1.0
+_AT_ONCE: Final = 0.002
+_FRUITLESS: Final = 3
+# What is left for handlers that clean up after a cancellation, and for the last words to the store.
+_CLEAN_UP: Final = 5.0
+_CLEAN_UP_HURRIED: Final = 0.5
+_LAST_WORDS: Final = 5.0
+_LAST_WORDS_HURRIED: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """How a worker works; times in seconds.
+
+    Raises:
+        ConfigurationError: a field is out of range.
+
+    """
+
+    queues: dict[str, int] = field(default_factory=lambda: {"default": 1})
+    """Weight of each queue, 1 to 1,000; with `strict` their order counts instead."""
+    strict: bool = False
+    concurrency: int = 32
+    """Slots: most jobs that run at once, 1 to 10,000; also the most threads for sync handlers."""
+    drain_timeout: float = 30.0
+    """How long running jobs may go on once the worker is told to end; 0 hands them back at once."""
+    lease: float = 30.0
+    """How long the store leaves a job to a worker that says nothing, 0.1 s to an hour; renewed at a third of it."""
+    hard_limit: float = 330.0
+    """After how long the store itself stops renewing a lease; at least the longest timeout and grace of any job."""
+    max_lost: int = 3
+    """Leases that a job may lose before it is a dead letter, 1 to 100."""
+
+    def __post_init__(self) -> None:
+        _check("concurrency", self.concurrency, 1, LARGEST_CONCURRENCY)
+        _check("drain_timeout", self.drain_timeout, 0, 86_400)
+        _check("lease", self.lease, 0.1, 3600)
+        _check("hard_limit", self.hard_limit, self.lease, 30 * 86_400)
+        _check("max_lost", self.max_lost, 1, 100)
+        Shares(self.queues)
+
+
+class Worker:
+    """Runs the jobs of some queues until it is told to end. One for each process; its methods belong to its event loop.
+
+    `broker`: for the event loop; the caller closes it. `connect`: makes one more for the thread that keeps the leases.
+    `handlers`: reads deliveries. `tasks`: the types that they know, of which parked jobs are made pending.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        handlers: Handlers,
+        settings: WorkerSettings,
+        *,
+        connect: Callable[[], Broker],
+        tasks: Iterable[str] = (),
+    ) -> None:
+        self.id: Final = os.urandom(16)
+        self.settings: Final = settings
+        self.metrics: Final = WorkerMetrics(slots=settings.concurrency)
+        self.broker: Final = broker
+        self.state = "starting"
+        """starting, running, quiet, draining or ended."""
+        self._handlers = handlers
+        self._tasks = [task.encode() for task in tasks]
+        lease = round(settings.lease * 1000)
+        self._leases = Leases(connect, self._tell_from_thread, worker=self.id, lease=lease)
+        self._shares = Shares(settings.queues, strict=settings.strict)
+        self._terms = LaneTerms(
+            broker,
+            self._shares,
+            self._leases,
+            self.metrics,
+            worker=self.id,
+            lease=lease,
+            hard=round(settings.hard_limit * 1000),
+            max_lost=settings.max_lost,
+            begin=self._begin,
+            on_reply=self._heed_reply,
+        )
+        counts = _slots_of_lanes(settings.concurrency)
+        self._lanes = [Lane(number, slots, self._terms) for number, slots in enumerate(counts)]
+        self._watches = {queue: _Watch(queue) for queue in settings.queues}
+        self._tending_calls: dict[str, int] = {}
+        self._draining = asyncio.Event()
+        self._hurrying = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._runner: Runner | None = None
+
+    # What others see
+
+    @property
+    def running(self) -> list[Run]:
+        """The runs whose handlers have begun, are suspended or in a thread, and have not ended."""
+        return [] if self._runner is None else self._runner.running
+
+    @property
+    def failure(self) -> StoreError | None:
+        """Why the store did not answer the last call, None when it did."""
+        failures = [*(lane.failure for lane in self._lanes), *(watch.failure for watch in self._watches.values())]
+        return next(filter(None, failures), None)
+
+    def loop_age(self) -> float:
+        """Seconds since the claim loop went round: how long the longest call under way, or wait for work, has lasted."""
+        now = time.monotonic()
+        begun = [lane.stepping_since for lane in self._lanes]
+        begun += [watch.since for watch in self._watches.values()]
+        begun.append(self._leases.last_look)
+        return now - min(filter(None, begun))
+
+    async def depths(self) -> dict[str, Depths]:
+        """How many jobs each of this worker's queues has in each state; raises StoreError."""
+        return {queue: await self.broker.depths(queue) for queue in self.settings.queues}
+
+    # What it is told
+
+    def quiet(self) -> None:
+        """Claim nothing more; what runs goes on."""
+        self._terms.may_claim = False
+        if self.state == "running":
+            self.state = "quiet"
+
+    def drain(self) -> None:
+        """End: claim nothing more, hand back what has not begun, and let what runs finish; the second time, at once."""
+        if self._draining.is_set():
+            self._hurrying.set()
+        self.quiet()
+        self._draining.set()
+
+    async def run(self) -> None:
+        """Work until `drain`, and return when everything has ended or was handed back."""
+        self._loop = asyncio.get_running_loop()
+        self._runner = Runner(self._handlers, self.metrics, threads=self.settings.concurrency)
+        try:
+            async with self._leases.kept_by_thread():
+                lanes = [asyncio.create_task(lane.work(), name=f"ropeline-lane-{lane.number}") for lane in self._lanes]
+                async with in_background(*map(self._watch, self._watches.values()), self._tend_all()) as others:
+                    if not self._draining.is_set():
+                        self.state = "running"
+                    await self._wait_for_end(lanes, others)
+                    self.state = "draining"
+                await self._drain(self._runner, lanes)
+        finally:
+            self.state = "ended"
+
+    async def _wait_for_end(self, lanes: list[asyncio.Task[None]], others: list[asyncio.Task[None]]) -> None:
+        draining = asyncio.create_task(self._draining.wait())
+        done, _ = await asyncio.wait([draining, *lanes, *others], return_when=asyncio.FIRST_COMPLETED)
+        draining.cancel()
+        for task in done:
+            # Neither a lane nor a watch ends by itself: one that did has met a fault of ours.
+            if task is not draining and (failure := task.exception()) is not None:
+                _log.error("the worker ends, a part of it broke off", exc_info=failure)
+
+    # The end
+
+    async def _drain(self, runner: Runner, lanes: list[asyncio.Task[None]]) -> None:
+        self._terms.may_claim = False
+        runner.hand_back()
+        for lane in self._lanes:
+            lane.close()
+        if not await self._all_ended(lanes, self.settings.drain_timeout, may_hurry=True):
+            left = len(runner.running)
+            _log.warning("%d jobs still run and are handed back", left)
+            runner.release_all()
+            await self._all_ended(lanes, _CLEAN_UP_HURRIED if self._hurrying.is_set() else _CLEAN_UP, may_hurry=False)
+            runner.give_up_all()
+            for lane in self._lanes:
+                lane.abandon()
+            await asyncio.wait(lanes, timeout=_LAST_WORDS_HURRIED if self._hurrying.is_set() else _LAST_WORDS)
+        await end(lanes)
+        await runner.close()
+
+    async def _all_ended(self, lanes: list[asyncio.Task[None]], seconds: float, *, may_hurry: bool) -> bool:
+        """Whether all lanes ended within `seconds`; with `may_hurry` a second signal ends the waiting."""
+        hurrying = asyncio.create_task(self._hurrying.wait() if may_hurry else asyncio.Event().wait())
+        end = time.monotonic() + seconds
+        left = set(lanes)
+        try:
+            while left and not hurrying.done() and (time_left := end - time.monotonic()) > 0:
+                await asyncio.wait([hurrying, *left], timeout=time_left, return_when=asyncio.FIRST_COMPLETED)
+                left = {task for task in left if not task.done()}
+        finally:
+            hurrying.cancel()
+        return not left
+
+    # Claims
+
+    def _begin(self, lane: Lane, runs: list[Run]) -> None:
+        if self._runner is not None:
+            self._runner.begin(lane, runs)
+
+    def _heed_reply(self, lane: Lane, queue: str, asked: int, reply: StepReply) -> None:
+        watch = self._watches[queue]
+        watch.stepped = time.monotonic()
+        if self._shares.is_filled(queue):
+            self._nudge_one(but=lane)
+            return
+        wait = (reply.next_due - reply.now) / 1000 if reply.next_due else _LONGEST_WAIT
+        watch.begin(min(max(wait, 0.0), _LONGEST_WAIT), is_fruitless=asked > 0 and not reply.claimed)
+
+    def _nudge_one(self, but: Lane | None = None) -> None:
+        """Have one lane look for work, if one has room and nothing to do."""
+        for lane in self._lanes:
+            if lane is not but and lane.is_waiting:
+                lane.nudge()
+                return
+
+    async def _watch(self, watch: _Watch) -> None:
+        """Wait for work in a queue that is believed to be empty, one wait at a time."""
+        pause = _FIRST_PAUSE
+        while True:
+            await watch.is_empty.wait()
+            watch.is_empty.clear()
+            watch.since = time.monotonic()
+            try:
+                await self.broker.wait([watch.queue], watch.seconds)
+            except StoreError as error:
+                watch.failure = error
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                watch.failure = None
+                pause = _FIRST_PAUSE
+            if (seconds := watch.back_off()) > 0:
+                await asyncio.sleep(seconds)
+            watch.since = 0.0
+            self._shares.fill(watch.queue)
+            self._nudge_one()
+
+    # Care for all queues
+
+    async def _tend_all(self) -> None:
+        """See to it that no queue stands still: also those that have no worker, and ours while every slot is taken."""
+        while True:
+            try:
+                await self._free_parked()
+                for queue in await self.broker.queues():
+                    watch = self._watches.get(queue)
+                    if watch is None or time.monotonic() - watch.stepped > _TENDED_EVERY:
+                        await self._tend(queue)
+            except StoreError as error:
+                _log.debug("queues could not be tended: %s", error)
+            # Workers that were started together do not all come at the same time.
+            await asyncio.sleep(_TENDED_EVERY * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
+
+    async def _tend(self, queue: str) -> None:
+        call = self._tending_calls[queue] = self._tending_calls.get(queue, 0) + 1
+        terms = self._terms
+        await self.broker.step(
+            queue,
+            worker=self.id,
+            lane=len(self._lanes),
+            call=call,
+            lease=terms.lease,
+            hard=terms.hard,
+            max_lost=terms.max_lost,
+        )
+
+    async def _free_parked(self) -> None:
+        """Make pending what was parked for want of a task that this worker has."""
+        for queue, depths in (await self.depths()).items():
+            if depths.parked:
+                for task in self._tasks:
+                    while await self.broker.unpark(queue, task) and self._terms.may_claim:
+                        pass
+
+    # Leases
+
+    def _tell_from_thread(self, run: Run, renewal: Renewal) -> None:
+        if self._loop is not None and self._runner is not None:
+            # The loop is closed when the worker has ended before this was told.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._runner.heed, run, renewal)
+
+
+class _Watch:
+    """What is known of a queue that is believed to be empty."""
+
+    def __init__(self, queue: str) -> None:
+        self.queue = queue
+        self.is_empty = asyncio.Event()
+        self.seconds = _LONGEST_WAIT
+        self.since = 0.0
+        """When the wait under way began, monotonic seconds; 0 none."""
+        self.stepped = 0.0
+        """When a step of this queue was answered last."""
+        self.failure: StoreError | None = None
+        self._in_vain = 0
+
+    def begin(self, seconds: float, *, is_fruitless: bool) -> None:
+        """The queue was found empty: wait for `seconds` at most."""
+        self.seconds = seconds
+        if not is_fruitless:
+            self._in_vain = 0
+        self.is_empty.set()
+
+    def back_off(self) -> float:
+        """How long to wait although there was a sign of work: several signs in a row, each at once and for nothing."""
+        if time.monotonic() - self.since > _AT_ONCE:
+            self._in_vain = 0
+            return 0.0
+        self._in_vain += 1
+        return 0.0 if self._in_vain <= _FRUITLESS else min(0.01 * 2 ** (self._in_vain - _FRUITLESS), 0.5)
+
+
+def _slots_of_lanes(concurrency: int) -> list[int]:
+    lanes = min(_LANES, concurrency)
+    return [concurrency // lanes + (number < concurrency % lanes) for number in range(lanes)]
+
+
+def _check(name: str, value: float, low: float, high: float) -> None:
+    if isinstance(value, bool) or not low <= value <= high:
+        raise ConfigurationError(name, value, f"a number from {low:g} to {high:g}")
