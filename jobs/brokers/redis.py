@@ -11,6 +11,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from ropeline.jobs.brokers.checks import (
+    check_enqueue,
+    check_id,
+    check_ids,
+    check_limit,
+    check_milliseconds,
+    check_purge,
+    check_renewal,
+    check_step,
+)
 from ropeline.jobs.errors import OutcomeUnknown, QueueFull
 from ropeline.jobs.records import (
     Claimed,
@@ -76,6 +86,7 @@ class RedisBroker:
 
     async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
         """Take in 1 to 100 jobs; see Broker."""
+        check_enqueue(jobs)
         packed = [
             pack_job(
                 job.id,
@@ -118,6 +129,16 @@ class RedisBroker:
         max_lost: int = 3,
     ) -> StepReply:
         """Finish runs, tend the queue, claim jobs; see Broker."""
+        check_step(
+            worker=worker,
+            lane=lane,
+            call=call,
+            finishes=finishes,
+            claim=claim,
+            lease=lease,
+            hard=hard,
+            max_lost=max_lost,
+        )
         scripts = self._of(queue)
         plain = [finish for finish in finishes if finish.kind == 0 and not finish.keep]
         completed = pack_held([(finish.id, finish.fence) for finish in plain]) if plain else b""
@@ -160,6 +181,7 @@ class RedisBroker:
 
     async def renew(self, queue: str, *, worker: bytes, held: Sequence[tuple[bytes, int]], lease: int) -> list[Renewal]:
         """Prolong 1 to 200 leases; see Broker."""
+        check_renewal(worker=worker, held=held, lease=lease)
         answers = await self._of(queue).renew(worker=worker, lease=lease, held=pack_held(held))
         return [Renewal(answer) for answer in answers]
 
@@ -215,13 +237,13 @@ class RedisBroker:
 
     async def find(self, queue: str, id: bytes) -> JobView | None:
         """One job, or None when the queue does not have it."""
+        check_id("id", id)
         [stored] = await self._of(queue).view([id])
         return await self._view(queue, id, stored) if stored.state else None
 
     async def jobs_in(self, queue: str, state: JobState, *, cursor: str = "", limit: int = 100) -> Page:
         """Jobs in a state, the next to be claimed, due, or the oldest first; see Broker."""
-        if not 1 <= limit <= 1000:
-            raise ConfigurationError("limit", limit, "a number from 1 to 1000")
+        check_limit(limit)
         sets = _LISTED.get(state, ())
         which, last = _read_cursor(cursor, len(sets))
         rows: list[tuple[int, float, bytes]] = []
@@ -241,16 +263,19 @@ class RedisBroker:
 
     async def cancel(self, queue: str, id: bytes) -> JobState | None:
         """End a job for good; see Broker."""
+        check_id("id", id)
         state = await self._of(queue).cancel(id=id)
         return JobState(state) if state else None
 
     async def requeue(self, queue: str, ids: Sequence[bytes]) -> list[Enqueued | None]:
         """Make jobs pending that are dead, parked, cancelled, scheduled or retrying; see Broker."""
+        check_ids(ids)
         answers = await self._of(queue).requeue(ids)
         return [Enqueued(EnqueueResult(result), holder) if result < 3 else None for result, holder in answers]
 
     async def purge(self, queue: str, state: JobState, *, limit: int = 1000) -> int:
         """Remove jobs in a state; see Broker."""
+        check_purge(state, limit)
         return await self._of(queue).purge(state=state.value, limit=limit)
 
     async def unpark(self, queue: str, task: bytes) -> int:
@@ -259,6 +284,7 @@ class RedisBroker:
 
     async def pause(self, queue: str, *, reason: str, resume_after: int = 0) -> None:
         """Claim nothing from this queue until it is resumed, or for `resume_after` ms."""
+        check_milliseconds("resume_after", resume_after)
         await self._register(queue)
         await self._of(queue).pause(paused=True, reason=reason, after=resume_after)
 

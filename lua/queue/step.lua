@@ -103,15 +103,19 @@ kept.claimed = {}
 if claim.most > 0 and not queue.is_paused then
   kept.claimed, bodies = claim_jobs(queue, worker, claim)
 end
-local left = redis.call('ZCARD', PENDING) + redis.call('ZCARD', SUSPECTS)
+local left, suspected = redis.call('ZCARD', PENDING), redis.call('ZCARD', SUSPECTS)
+local may_take_one = claim.suspects
+for _, job in ipairs(kept.claimed) do
+  may_take_one = may_take_one and job[3] == 0
+end
 kept.now, kept.fence, kept.paused = queue.now, queue.fence, queue.is_paused and 1 or 0
-kept.more = (left > 0 and not queue.is_paused) and 1 or 0
+kept.more = ((left > 0 or (suspected > 0 and may_take_one)) and not queue.is_paused) and 1 or 0
 local scheduled, retry = redis.call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES'), redis.call('ZRANGE', RETRY, 0, 0, 'WITHSCORES')
 kept.next_due = math.min(tonumber(scheduled[2]) or math.huge, tonumber(retry[2]) or math.huge)
 if kept.next_due == math.huge then
   kept.next_due = 0
 end
-if kept.more == 1 then
+if left + suspected > 0 and not queue.is_paused then
   wake_one(WAKE)
 end
 redis.call('ZADD', WORKERS, queue.now, worker)

@@ -45,6 +45,9 @@ local function claim_jobs(queue, worker, claim)
     local body = bodies[index]
     if body then
       bytes = bytes + #body
+      if is_large(string.byte(body, 1)) then
+        bytes = bytes + redis.call('HSTRLEN', LARGE_BODY, id)
+      end
       if bytes > MOST_BYTES and #claimed > 0 then
         break
       end

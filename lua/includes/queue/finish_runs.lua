@@ -134,7 +134,7 @@ local function finish_runs(queue, worker, completed, finishes)
       local meta = unpack_meta(packed)
       ended[finish.id] = true
       active[#active + 1] = finish.id
-      local stops = has_flag(meta, CANCELLING) and finish.kind ~= COMPLETE and finish.kind ~= STOPPED
+      local stops = has_flag(meta, CANCELLING) and finish.kind ~= COMPLETE
       answer = stops and 2 or 0
       if finish_run(queue, finish, meta) then
         gone[#gone + 1] = finish.id
