@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, NoReturn, TypeAlias
 
 from ropeline import __version__
 from ropeline.cli import bench, faults
 from ropeline.cli.errors import UsageError
+from ropeline.cli.options import add_json, add_place, whole_number
 
-__all__ = ["DEFAULT_FOLDER", "LARGEST_CROWD", "Commands", "Parser", "build_parser", "whole_number"]
+__all__ = ["LARGEST_CROWD", "Commands", "Parser", "build_parser"]
 
-DEFAULT_FOLDER: Final = ".ropeline"
 LARGEST_CROWD: Final = 2000
 _LARGEST_QUOTA: Final = 10_000_000
 
@@ -51,18 +50,6 @@ def build_parser() -> Parser:
     return parser
 
 
-def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """A type of argument: a whole number between two bounds, both allowed."""
-
-    def read(text: str) -> int:
-        number = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else -1
-        if not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from {low} to {high}")
-        return number
-
-    return read
-
-
 def _add_up(commands: Commands) -> None:
     up = commands.add_parser(
         "up",
@@ -73,7 +60,7 @@ def _add_up(commands: Commands) -> None:
     up.add_argument(
         "--port", default=8000, type=whole_number(0, 65535), help="port that the shop listens on; 0 takes a free one"
     )
-    _add_place(
+    add_place(
         up,
         folder="folder for the store's data and the secret key; made when missing",
         url="use this Redis or Valkey instead of an own one (else ROPELINE_REDIS_URL, REDIS_URL)",
@@ -110,7 +97,7 @@ def _add_tenant(commands: Commands) -> None:
         command = group.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if named:
             command.add_argument("name", metavar="NAME", help="name of the tenant")
-        _add_place(command)
+        add_place(command)
         command.set_defaults(handler=f"ropeline.cli.tenant:{name}_tenant" if named else "ropeline.cli.tenant:list_all")
         return command
 
@@ -122,7 +109,7 @@ def _add_tenant(commands: Commands) -> None:
         help="a setting, such as total_active_users=500 or poll.floor=2; lists are JSON, `none` takes a value away",
     )
     for command in (add("get", "show the settings of a tenant"), add("list", "list all tenants", named=False)):
-        _add_json(command)
+        add_json(command)
     add("pause", "admit nobody for now; the line keeps its order and visitors are told")
     add("resume", "admit again after a pause")
     flush = add("flush", "empty the line and the site: every ticket given so far is worthless")
@@ -136,8 +123,8 @@ def _add_status(commands: Commands) -> None:
         "status", help="show how the lines stand", description="Show how the line of one tenant, or of all, stands."
     )
     status.add_argument("name", nargs="?", metavar="NAME", help="one tenant in detail")
-    _add_place(status)
-    _add_json(status)
+    add_place(status)
+    add_json(status)
     status.add_argument("--watch", action="store_true", help="go on, each second, until Ctrl-C")
     status.set_defaults(handler="ropeline.cli.status:run")
 
@@ -148,25 +135,11 @@ def _add_doctor(commands: Commands) -> None:
         help="check the store",
         description="Check the store: what it is, whether it keeps what it is given, and how fast it answers.",
     )
-    _add_place(doctor)
-    _add_json(doctor)
+    add_place(doctor)
+    add_json(doctor)
     doctor.set_defaults(handler="ropeline.cli.doctor:run")
 
 
 def _add_group(commands: Commands, name: str, text: str, add_commands: Callable[[Commands], None]) -> None:
     group = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     add_commands(group.add_subparsers(dest=f"{name}_command", required=True, title="commands"))
-
-
-def _add_place(
-    parser: Parser,
-    *,
-    folder: str = "folder of a running `ropeline up`, where its store is looked up",
-    url: str = "the store (else ROPELINE_REDIS_URL, REDIS_URL, a running `ropeline up`)",
-) -> None:
-    parser.add_argument("--data", default=Path(DEFAULT_FOLDER), type=Path, metavar="DIR", help=folder)
-    parser.add_argument("--redis-url", metavar="URL", help=url)
-
-
-def _add_json(parser: Parser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")

@@ -25,7 +25,7 @@ from ropeline.cli.data_folder import DataFolder
 from ropeline.cli.demo import DEMO_TENANT, demo_tenant, gate_settings, put_tenant
 from ropeline.cli.errors import MissingExtra
 from ropeline.cli.loopback_http import HttpPool
-from ropeline.cli.parser import DEFAULT_FOLDER
+from ropeline.cli.options import DEFAULT_FOLDER
 from ropeline.cli.place import Place, given_url
 from ropeline.cli.snapshot import Snapshot, take_snapshot
 from ropeline.cli.views import PlainView, is_screen, watch
