@@ -207,6 +207,17 @@ class QueueScripts(Scripts):
             for state, score, meta, body, result in zip(reply, reply, reply, reply, reply, strict=True)
         ]
 
+    async def check(self, ids: Sequence[bytes], *, repair: bool) -> list[str]:
+        """What is wrong with 1 to 100 jobs, empty for nothing; with `repair` it is put right."""
+        reply = await self._run(load_script("queue/check"), self._jobs, self._now(), self._run_id(), int(repair), *ids)
+        return [wrong.decode() for wrong in reply]
+
+    async def check_keys(self, keys: Sequence[bytes], *, repair: bool) -> list[bool]:
+        """Which of 1 to 100 unique keys are held by nobody who lives; with `repair` they are free then."""
+        return [
+            wrong == 1 for wrong in await self._run(load_script("queue/check_keys"), self._jobs, int(repair), *keys)
+        ]
+
     def _now(self) -> str | int:
         return "" if self._test_clock is None else self._test_clock.now
 

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -107,7 +107,7 @@ class RedisBroker:
         if queue not in self._registered:
             await self._register(queue)
         try:
-            answers = await self._of(queue).enqueue(packed, large_from=_LARGE_FROM)
+            answers = await self.scripts(queue).enqueue(packed, large_from=_LARGE_FROM)
         except StoreFull as error:
             raise QueueFull(*error.args) from error
         except StoreUnavailable as error:
@@ -139,7 +139,7 @@ class RedisBroker:
             hard=hard,
             max_lost=max_lost,
         )
-        scripts = self._of(queue)
+        scripts = self.scripts(queue)
         plain = [finish for finish in finishes if finish.kind == 0 and not finish.keep]
         completed = pack_held([(finish.id, finish.fence) for finish in plain]) if plain else b""
         others = b""
@@ -182,7 +182,7 @@ class RedisBroker:
     async def renew(self, queue: str, *, worker: bytes, held: Sequence[tuple[bytes, int]], lease: int) -> list[Renewal]:
         """Prolong 1 to 200 leases; see Broker."""
         check_renewal(worker=worker, held=held, lease=lease)
-        answers = await self._of(queue).renew(worker=worker, lease=lease, held=pack_held(held))
+        answers = await self.scripts(queue).renew(worker=worker, lease=lease, held=pack_held(held))
         return [Renewal(answer) for answer in answers]
 
     async def wait(self, queues: Sequence[str], seconds: float) -> None:
@@ -209,7 +209,7 @@ class RedisBroker:
 
     async def depths(self, queue: str) -> Depths:
         """How many jobs are in which state; see Broker."""
-        found = await self._of(queue).depths()
+        found = await self.scripts(queue).depths()
         return Depths(
             scheduled=found.scheduled,
             pending=found.pending,
@@ -238,7 +238,7 @@ class RedisBroker:
     async def find(self, queue: str, id: bytes) -> JobView | None:
         """One job, or None when the queue does not have it."""
         check_id("id", id)
-        [stored] = await self._of(queue).view([id])
+        [stored] = await self.scripts(queue).view([id])
         return await self._view(queue, id, stored) if stored.state else None
 
     async def jobs_in(self, queue: str, state: JobState, *, cursor: str = "", limit: int = 100) -> Page:
@@ -253,7 +253,7 @@ class RedisBroker:
             which, last = which + 1, None
         more = rows[limit - 1] if len(rows) > limit else None
         rows = rows[:limit]
-        stored = await self._of(queue).view([id_ for _, _, id_ in rows]) if rows else []
+        stored = await self.scripts(queue).view([id_ for _, _, id_ in rows]) if rows else []
         views = [
             await self._view(queue, id_, job)
             for (_, _, id_), job in zip(rows, stored, strict=True)
@@ -264,33 +264,33 @@ class RedisBroker:
     async def cancel(self, queue: str, id: bytes) -> JobState | None:
         """End a job for good; see Broker."""
         check_id("id", id)
-        state = await self._of(queue).cancel(id=id)
+        state = await self.scripts(queue).cancel(id=id)
         return JobState(state) if state else None
 
     async def requeue(self, queue: str, ids: Sequence[bytes]) -> list[Enqueued | None]:
         """Make jobs pending that are dead, parked, cancelled, scheduled or retrying; see Broker."""
         check_ids(ids)
-        answers = await self._of(queue).requeue(ids)
+        answers = await self.scripts(queue).requeue(ids)
         return [Enqueued(EnqueueResult(result), holder) if result < 3 else None for result, holder in answers]
 
     async def purge(self, queue: str, state: JobState, *, limit: int = 1000) -> int:
         """Remove jobs in a state; see Broker."""
         check_purge(state, limit)
-        return await self._of(queue).purge(state=state.value, limit=limit)
+        return await self.scripts(queue).purge(state=state.value, limit=limit)
 
     async def unpark(self, queue: str, task: bytes) -> int:
         """Make at most 100 parked jobs of this task type pending; how many it were."""
-        return await self._of(queue).unpark(task=task)
+        return await self.scripts(queue).unpark(task=task)
 
     async def pause(self, queue: str, *, reason: str, resume_after: int = 0) -> None:
         """Claim nothing from this queue until it is resumed, or for `resume_after` ms."""
         check_milliseconds("resume_after", resume_after)
         await self._register(queue)
-        await self._of(queue).pause(paused=True, reason=reason, after=resume_after)
+        await self.scripts(queue).pause(paused=True, reason=reason, after=resume_after)
 
     async def resume(self, queue: str) -> None:
         """Claim again."""
-        await self._of(queue).pause(paused=False)
+        await self.scripts(queue).pause(paused=False)
 
     async def close(self) -> None:
         """Give up the connections."""
@@ -300,12 +300,37 @@ class RedisBroker:
                     await client.aclose()
         self._waiting_client = None
 
-    def _of(self, queue: str) -> QueueScripts:
+    def scripts(self, queue: str) -> QueueScripts:
+        """The scripts on one queue."""
         scripts = self._scripts.get(queue)
         if scripts is None:
             scripts = QueueScripts(self._client, self.namespace, self.stage, queue, test_clock=self._test_clock)
             self._scripts[queue] = scripts
         return scripts
+
+    async def ids(self, queue: str) -> AsyncIterator[bytes]:
+        """Every id that the queue knows anything of, some of them more than once; those that come or go meanwhile may be missed."""
+        keys = QueueKeys(self.namespace, self.stage, queue)
+        for noun in ("body", "meta"):
+            async for id_ in self._scan("HSCAN", keys.state(noun)):
+                yield id_
+        for state in ("active", "suspects", *(name for names in _LISTED.values() for name in names)):
+            async for id_ in self._scan("ZSCAN", keys.state(state)):
+                yield id_
+
+    def unique_keys(self, queue: str) -> AsyncIterator[bytes]:
+        """Every unique key that is held, some of them more than once."""
+        return self._scan("HSCAN", QueueKeys(self.namespace, self.stage, queue).state("unique"))
+
+    async def _scan(self, command: str, key: str) -> AsyncIterator[bytes]:
+        cursor = 0
+        while True:
+            reply = await self._command(command, key, cursor, "COUNT", 500)
+            cursor, found = int(reply[0]), reply[1]
+            for member in found if isinstance(found, dict) else (name for name, _ in _pairs(found)):
+                yield member
+            if cursor == 0:
+                return
 
     async def _register(self, queue: str) -> None:
         """Before the first job: a queue that nobody knows of would not be tended."""

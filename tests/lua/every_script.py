@@ -151,6 +151,8 @@ async def call_queue(client: CommandClient, name: str) -> None:
     assert await queue.requeue([ids[2], ids[0]]) == [(0, b""), (3, b"")]
     assert await queue.unpark(task=b"a:task") == 1
     assert await queue.purge(state="retry", limit=10) == 1
+    assert await queue.check(ids, repair=False) == [""] * 6
+    assert await queue.check_keys(ids, repair=True) == [False] * 6
     await queue.pause(paused=True, reason="a look")
     assert (await queue.depths()).reason == "a look"
     await queue.pause(paused=False)

@@ -1,0 +1,91 @@
+#!lua flags=allow-oom
+--[[
+check: looks whether jobs are in exactly one state with all that belongs to it, and puts right what is not, if told to.
+KEYS     1 body       hash    id -> head and what the worker needs
+         2 large      hash    id -> what the worker needs, where that is large
+         3 meta       hash    id -> lease, attempts, error, packed
+         4 result     hash    id -> what a completed job left
+         5 unique     hash    unique key -> holder and end
+         6 pending    zset    id -> priority and wall ms since when it may run
+         7 suspects   zset    id -> the same, of jobs that have lost a lease
+         8 scheduled  zset    id -> wall ms from when it may run
+         9 retry      zset    id -> wall ms from when it may run again
+         10 active    zset    id -> end of the lease, queue clock
+         11 parked    zset    id -> wall ms since when
+         12 dead      zset    id -> wall ms since when
+         13 completed zset    id -> wall ms until when it is kept
+         14 cancelled zset    id -> wall ms since when
+         15 conf      hash    clocks, pause, counters
+         16 wake      list    at most one token for an idle worker
+ARGV     1 now        us      empty: the server's time
+         2 run        text    empty: the server's run id
+         3 repair     int     1: put right what is wrong
+         4 id         16 bytes, 1 to 100 times
+RETURNS  for each, in order: what was wrong, empty for nothing: `no state` (becomes a suspect), `several states` (stays in the first of
+         active, suspects, pending, retry, scheduled, parked, dead, cancelled, completed), `no body` (is removed), `no lease` (active, and
+         nobody's: becomes a suspect)
+COST     O(count * log N)
+]]
+--- @include "queue/moves"
+--- @include "queue/open_queue"
+--- @include "queue/wake"
+local repairs = ARGV[3] == '1'
+if #ARGV < 4 or #ARGV > 103 then
+  return redis.error_reply('INVALID ids: 1 to 100 are expected')
+end
+local SETS = { ACTIVE, SUSPECTS, PENDING, RETRY, SCHEDULED, PARKED, DEAD, CANCELLED, COMPLETED }
+local queue = open_queue(CONF, ARGV[1], ARGV[2])
+
+local function make_suspect(id, body, meta)
+  local _, priority = read_head(body)
+  meta.score, meta.lost = pending_score(priority, queue.now), math.max(meta.lost, 1)
+  suspect(id, meta)
+end
+
+local reply, moved = {}, 0
+for index = 4, #ARGV do
+  local id, places, wrong = ARGV[index], {}, ''
+  for _, set in ipairs(SETS) do
+    if redis.call('ZSCORE', set, id) then
+      places[#places + 1] = set
+    end
+  end
+  local body, packed = redis.call('HGET', BODY, id), redis.call('HGET', META, id)
+  if not body and (#places > 0 or packed) then
+    wrong = 'no body'
+    if repairs then
+      for _, set in ipairs(places) do
+        redis.call('ZREM', set, id)
+      end
+      forget(id)
+    end
+  elseif body and #places == 0 then
+    wrong = 'no state'
+    if repairs then
+      make_suspect(id, body, unpack_meta(packed))
+      moved = moved + 1
+    end
+  elseif #places > 1 then
+    wrong = 'several states'
+    if repairs then
+      for place = 2, #places do
+        redis.call('ZREM', places[place], id)
+      end
+    end
+  elseif places[1] == ACTIVE and not packed then
+    wrong = 'no lease'
+    if repairs then
+      redis.call('ZREM', ACTIVE, id)
+      make_suspect(id, body, unpack_meta(packed))
+      moved = moved + 1
+    end
+  end
+  reply[#reply + 1] = wrong
+end
+if repairs then
+  if moved > 0 then
+    wake_one(WAKE)
+  end
+  close_queue(queue, CONF)
+end
+return reply

@@ -1,0 +1,111 @@
+"""The look through a queue finds each thing that must not be, mends it, and finds nothing in a queue that is well."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from ropeline.jobs.brokers.redis import RedisBroker
+from ropeline.jobs.fsck import Finding, check_queue
+from ropeline.jobs.records import FinishKind, JobState
+from ropeline.lua.keys import QueueKeys
+from tests.jobs.brokers.stage import NAMESPACE, Stage, new_id, open_stage
+from tests.servers import Server
+
+
+class Ward:
+    """A queue and the hand that breaks it."""
+
+    def __init__(self, stage: Stage, store: Redis) -> None:
+        assert isinstance(stage.broker, RedisBroker)
+        self.stage, self.store, self.broker = stage, store, stage.broker
+        self.keys = QueueKeys(NAMESPACE, stage.broker.stage, stage.queue)
+
+    async def findings(self, *, repair: bool) -> set[tuple[str, bytes]]:
+        found = await check_queue(self.broker, self.stage.queue, repair=repair)
+        assert len(found) == len(set(found))
+        return {(finding.what, finding.id) for finding in found}
+
+    async def heals(self, *expected: tuple[str, bytes]) -> None:
+        """It is found as often as one looks, and no more once it was mended."""
+        assert await self.findings(repair=False) == set(expected)
+        assert await self.findings(repair=True) == set(expected)
+        assert await self.findings(repair=False) == set()
+
+
+@pytest.fixture
+async def ward(valkey: Server) -> AsyncIterator[Ward]:
+    store = valkey.connect()
+    async with open_stage("redis", valkey.url) as stage:
+        yield Ward(stage, store)
+    await store.aclose()
+
+
+async def test_a_queue_that_is_well_has_nothing_to_find(ward: Ward) -> None:
+    stage = ward.stage
+    await stage.enqueue(delay=5_000)
+    await stage.dead()
+    worker, job = await stage.active()
+    await worker.finish(job, FinishKind.COMPLETED, keep=60_000, result=b"x")
+    worker, job = await stage.active()
+    await worker.finish(job, FinishKind.RETRY, delay=60_000)
+    for _ in range(120):
+        await stage.enqueue(unique=new_id())
+    await ward.heals()
+
+
+async def test_a_job_in_no_state_runs_again_as_a_suspect(ward: Ward) -> None:
+    job = await ward.stage.enqueue()
+    await ward.store.zrem(ward.keys.state("pending"), job)
+    await ward.heals(("no state", job))
+    assert (await ward.stage.worker().claim_one()).lost == 1
+
+
+async def test_a_lease_that_vanished_buries_no_job(ward: Ward) -> None:
+    _, job = await ward.stage.active()
+    await ward.store.zrem(ward.keys.state("active"), job.id)
+    await ward.heals(("no state", job.id))
+    assert (await ward.stage.worker().claim_one()).id == job.id
+
+
+async def test_a_job_in_two_states_stays_in_the_one_that_is_further_on(ward: Ward) -> None:
+    worker, job = await ward.stage.active()
+    await ward.store.zadd(ward.keys.state("pending"), {job.id: 1.0})
+    await ward.heals(("several states", job.id))
+    assert await ward.stage.state(job.id) is JobState.ACTIVE
+    await worker.finish(job, FinishKind.COMPLETED)
+
+
+@pytest.mark.parametrize("state", ["pending", "active", "dead", "retry"])
+async def test_a_place_without_a_job_is_removed(ward: Ward, state: str) -> None:
+    ghost = new_id()
+    await ward.store.zadd(ward.keys.state(state), {ghost: 1.0})
+    await ward.heals(("no body", ghost))
+    assert await ward.store.zcard(ward.keys.state(state)) == 0
+
+
+async def test_what_is_left_of_a_job_that_is_gone_is_removed(ward: Ward) -> None:
+    _, job = await ward.stage.active()
+    await ward.store.hdel(ward.keys.state("body"), job.id)
+    await ward.heals(("no body", job.id))
+    assert not await ward.store.hexists(ward.keys.state("meta"), job.id)
+
+
+async def test_an_active_job_that_nobody_holds_runs_again(ward: Ward) -> None:
+    _, job = await ward.stage.active()
+    await ward.store.hdel(ward.keys.state("meta"), job.id)
+    await ward.heals(("no lease", job.id))
+    assert (await ward.stage.worker().claim_one()).id == job.id
+
+
+async def test_a_unique_key_of_a_job_that_has_ended_is_given_free(ward: Ward) -> None:
+    key, job = new_id(), await ward.stage.dead()
+    live = await ward.stage.enqueue(unique=(kept := new_id()))
+    await ward.store.hset(ward.keys.state("unique"), mapping={key: job + bytes(8)})
+    found = await check_queue(ward.broker, ward.stage.queue, repair=True)
+    assert found == [Finding(ward.stage.queue, "stray key", key)]
+    assert await ward.store.hkeys(ward.keys.state("unique")) == [kept]
+    assert await ward.stage.state(live) is JobState.PENDING
+    await ward.stage.enqueue(unique=key)
