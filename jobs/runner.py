@@ -31,6 +31,7 @@ _log = logging.getLogger("ropeline.jobs.runner")
 # Longest time for which handlers that never wait are begun without letting anything else in the loop have its turn.
 _LONGEST_TURN: Final = 0.005
 _LONGEST_GOODBYE: Final = 0.5
+_NO_FAILURE: Final = (KeyboardInterrupt, GeneratorExit)
 
 
 class Taker(Protocol):
@@ -202,7 +203,9 @@ class Runner:
         except StopIteration as stop:
             self._end(run, taker, prepared, stop.value, None)
             return False
-        except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - a handler's failure is its own
+        except _NO_FAILURE:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a handler's failure, sys.exit() too, is the end of its run alone
             self._end(run, taker, prepared, None, error)
             return False
         await self._stay(run, taker, prepared, driver, _Suspended(coroutine, context, waiting))
@@ -222,7 +225,9 @@ class Runner:
         value, failure = None, None
         try:
             value = await suspended
-        except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001
+        except _NO_FAILURE:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as above
             failure = error
         run.driver = run.coroutine = None
         for _ in range(running.interrupts):
