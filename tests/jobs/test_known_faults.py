@@ -62,7 +62,7 @@ async def test_t02_a_call_that_cannot_be_carried_out_whole_changes_nothing(stage
     before = await snapshot(stage, store)
     keys = keys_of(stage)
     good = b"\x00" * 16 + b"\x00\x05" + bytes(24) + b"body"
-    for name, of, arguments in [
+    calls: list[tuple[str, tuple[str, ...], list[str | bytes | int]]] = [
         ("enqueue", keys.enqueue(), ["", 16384, good, b"too short"]),
         ("enqueue", keys.enqueue(), ["", 16384, good, good[:17] + b"\x0a" + good[18:]]),
         ("step", keys.step(), ["", "", b"short", 0, 1, 5, 1, 1000, 1000, 3, b"", b""]),
@@ -70,7 +70,8 @@ async def test_t02_a_call_that_cannot_be_carried_out_whole_changes_nothing(stage
         ("step", keys.step(), ["", "", bytes(16), 0, 1, 5, 1, 1000, 1000, 3, b"odd", b""]),
         ("renew", keys.jobs(), ["", "", bytes(16), 1000, b"odd"]),
         ("purge", keys.jobs(), ["", "", "active", 10]),
-    ]:
+    ]
+    for name, of, arguments in calls:
         script = load_script(f"queue/{name}")
         with pytest.raises(Exception, match="INVALID"):
             await store.eval(script.text, len(of), *of, *arguments)
