@@ -93,8 +93,11 @@ class Broker(Protocol):
         CONFLICT when another job holds the unique key meanwhile; None for an id that is in no such state.
         """
 
-    async def purge(self, queue: str, state: JobState, *, limit: int = 1000) -> int:
-        """Remove at most `limit` (1 to 1,000) jobs that are DEAD, COMPLETED, CANCELLED, PARKED, SCHEDULED or RETRY; how many it were."""
+    async def purge(self, queue: str, state: JobState, *, limit: int = 1000, ids: Sequence[bytes] = ()) -> int:
+        """Remove at most `limit` (1 to 1,000) jobs that are DEAD, COMPLETED, CANCELLED, PARKED, SCHEDULED or RETRY; how many it were.
+
+        `ids`: 1 to 100, instead of the oldest: those of them that are in this state.
+        """
 
     async def unpark(self, queue: str, task: bytes) -> int:
         """Make at most 100 parked jobs of this task type pending; how many it were."""

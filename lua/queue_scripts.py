@@ -169,9 +169,9 @@ class QueueScripts(Scripts):
         """Make at most 100 parked jobs of a task type pending; how many it were."""
         return await self._number("queue/unpark", self._jobs, self._now(), self._run_id(), task)
 
-    async def purge(self, *, state: str, limit: int) -> int:
-        """Remove the first 1 to 1,000 jobs in a state; how many it were."""
-        return await self._number("queue/purge", self._jobs, self._now(), self._run_id(), state, limit)
+    async def purge(self, *, state: str, limit: int, ids: Sequence[bytes] = ()) -> int:
+        """Remove the first 1 to 1,000 jobs in a state, or those of 1 to 100 `ids` that are in it; how many it were."""
+        return await self._number("queue/purge", self._jobs, self._now(), self._run_id(), state, limit, *(ids or [b""]))
 
     async def pause(self, *, paused: bool, reason: str = "", after: int = 0) -> None:
         """Stop claiming, for `after` ms or (0) until resumed; or go on."""

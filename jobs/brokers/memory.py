@@ -458,9 +458,11 @@ class MemoryQueue:
         self._make_pending(job, now)
         return Enqueued(EnqueueResult.ENQUEUED, b"")
 
-    def purge(self, now: int, state: JobState, limit: int) -> int:
+    def purge(self, now: int, state: JobState, limit: int, ids: Sequence[bytes] = ()) -> int:
         self._advance_clock(now)
         jobs = self.all_in(state, limit)
+        if ids:
+            jobs = [job for job in map(self.jobs.get, dict.fromkeys(ids)) if job is not None and job.state is state]
         for job in jobs:
             self._forget(job)
         return len(jobs)
@@ -692,10 +694,12 @@ class MemoryBroker:
         self._wake(queue)
         return answers
 
-    async def purge(self, queue: str, state: JobState, *, limit: int = 1000) -> int:
+    async def purge(self, queue: str, state: JobState, *, limit: int = 1000, ids: Sequence[bytes] = ()) -> int:
         check_purge(state, limit)
+        if ids:
+            check_ids(ids)
         with self._lock:
-            return self.queue(queue).purge(self._clock(), state, limit)
+            return self.queue(queue).purge(self._clock(), state, limit, ids)
 
     async def unpark(self, queue: str, task: bytes) -> int:
         with self._lock:

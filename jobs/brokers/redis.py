@@ -273,10 +273,12 @@ class RedisBroker:
         answers = await self.scripts(queue).requeue(ids)
         return [Enqueued(EnqueueResult(result), holder) if result < 3 else None for result, holder in answers]
 
-    async def purge(self, queue: str, state: JobState, *, limit: int = 1000) -> int:
+    async def purge(self, queue: str, state: JobState, *, limit: int = 1000, ids: Sequence[bytes] = ()) -> int:
         """Remove jobs in a state; see Broker."""
         check_purge(state, limit)
-        return await self.scripts(queue).purge(state=state.value, limit=limit)
+        if ids:
+            check_ids(ids)
+        return await self.scripts(queue).purge(state=state.value, limit=limit, ids=ids)
 
     async def unpark(self, queue: str, task: bytes) -> int:
         """Make at most 100 parked jobs of this task type pending; how many it were."""

@@ -20,9 +20,10 @@ KEYS     1 body       hash    id -> head and what the worker needs
 ARGV     1 now        us      empty: the server's time
          2 run        text    empty: the server's run id
          3 state      text    dead, completed, cancelled, parked, scheduled or retry
-         4 limit      int     1 to 1,000
+         4 limit      int     1 to 1,000; the oldest of them, unless ids are given
+         5 id         16 bytes, 1 to 100 times: these alone; empty: no ids are given
 RETURNS  how many were removed
-COST     O(limit * log N)
+COST     O(count * log N)
 ]]
 --- @include "queue/moves"
 --- @include "queue/open_queue"
@@ -33,17 +34,22 @@ local set, limit = SETS[ARGV[3]], tonumber(ARGV[4])
 if not set or not (limit and limit >= 1 and limit <= 1000) then
   return redis.error_reply('INVALID state or limit')
 end
+if #ARGV < 5 or #ARGV > 104 then
+  return redis.error_reply('INVALID ids: 1 to 100 are expected')
+end
 local queue = open_queue(CONF, ARGV[1], ARGV[2])
-local ids = redis.call('ZRANGE', set, 0, limit - 1)
+local ids, removed = ARGV[5] ~= '' and { unpack(ARGV, 5) } or redis.call('ZRANGE', set, 0, limit - 1), 0
 if #ids > 0 then
   local bodies = redis.call('HMGET', BODY, unpack(ids))
   for index, id in ipairs(ids) do
-    if bodies[index] then
-      release_unique(UNIQUE, select(3, read_head(bodies[index])), id)
+    if redis.call('ZREM', set, id) == 1 then
+      if bodies[index] then
+        release_unique(UNIQUE, select(3, read_head(bodies[index])), id)
+      end
+      forget(id)
+      removed = removed + 1
     end
-    forget(id)
   end
-  redis.call('ZREM', set, unpack(ids))
 end
 close_queue(queue, CONF)
-return #ids
+return removed

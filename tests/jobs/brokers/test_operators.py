@@ -148,6 +148,15 @@ async def test_purge_removes_the_jobs_of_a_state_the_oldest_first(stage: Stage) 
     assert await stage.try_enqueue(ids[0]) == ENQUEUED
 
 
+async def test_purge_of_ids_removes_those_of_them_that_are_in_the_state(stage: Stage) -> None:
+    oldest, other = await stage.dead(), await stage.dead(unique=new_id())
+    pending = await stage.enqueue()
+    ids = [other, pending, new_id(), other]
+    assert await stage.broker.purge(stage.queue, JobState.DEAD, ids=ids) == 1
+    assert [await stage.state(id_) for id_ in (oldest, other, pending)] == [JobState.DEAD, None, JobState.PENDING]
+    assert await stage.try_enqueue(other) == ENQUEUED
+
+
 async def test_every_state_that_may_be_purged_can_be(stage: Stage) -> None:
     await stage.dead()
     await stage.broker.cancel(stage.queue, await stage.enqueue())

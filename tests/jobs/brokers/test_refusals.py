@@ -86,7 +86,16 @@ async def test_live_work_cannot_be_purged(stage: Stage, state: JobState) -> None
     id_ = await stage.enqueue()
     with pytest.raises(ConfigurationError, match="state"):
         await stage.broker.purge(stage.queue, state)
+    with pytest.raises(ConfigurationError, match="state"):
+        await stage.broker.purge(stage.queue, state, ids=[id_])
     assert await stage.state(id_) is JobState.PENDING
+
+
+async def test_a_purge_names_at_most_100_ids(stage: Stage) -> None:
+    dead = await stage.dead()
+    with pytest.raises(ConfigurationError, match="ids"):
+        await stage.broker.purge(stage.queue, JobState.DEAD, ids=[dead] * 101)
+    assert await stage.state(dead) is JobState.DEAD
 
 
 @pytest.mark.parametrize("limit", [0, 1001, -1])
