@@ -113,7 +113,7 @@ class Lane:
         self._waiting: asyncio.Future[None] | None = None
         self._claimed_last = False
         self._is_closing = False
-        self._is_abandoned = False
+        self._given_up = 0
         self._said_at = -_SAID_AGAIN_AFTER
 
     @property
@@ -140,19 +140,22 @@ class Lane:
             waiting.append((run, finish))
         self.nudge()
 
-    def free_slot(self) -> None:
-        """A handler has ended."""
+    def give_up(self, run: Run, finish: Finish) -> None:
+        """As `finish`, of a run whose handler goes on and keeps its slot; nobody waits for it when the lane ends."""
+        run.is_given_up = True
+        self._given_up += 1
+        self.finish(run, finish)
+
+    def free_slot(self, run: Run) -> None:
+        """The handler has ended."""
         self.taken -= 1
+        if run.is_given_up:
+            self._given_up -= 1
         self.nudge()
 
     def close(self) -> None:
-        """End `work` when every run has ended and the store knows it."""
+        """End `work` when every run has ended or was given up, and the store knows it."""
         self._is_closing = True
-        self.nudge()
-
-    def abandon(self) -> None:
-        """End `work` when the store knows every end that is known here: what still runs has been given up."""
-        self._is_abandoned = True
         self.nudge()
 
     async def work(self) -> None:
@@ -161,7 +164,7 @@ class Lane:
             queue, claim = self._choose()
             if queue is not None:
                 await self._step(queue, claim)
-            elif self._is_abandoned or (self._is_closing and not self.taken):
+            elif self._is_closing and self.taken == self._given_up:
                 return
             else:
                 self._waiting = asyncio.get_running_loop().create_future()

@@ -39,6 +39,7 @@ class Run:
         "id",
         "is_cancelled",
         "is_ended",
+        "is_given_up",
         "is_released",
         "is_timed_out",
         "queue",
@@ -72,6 +73,8 @@ class Run:
         self.is_timed_out = False
         self.is_released = False
         """The worker ends and has taken it from its handler, to hand it back."""
+        self.is_given_up = False
+        """Its finish was told although its handler goes on."""
         self.is_ended = False
         """Its finish is known, whether or not the store has it already; what the handler does now counts no more."""
 

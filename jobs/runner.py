@@ -40,8 +40,11 @@ class Taker(Protocol):
     def finish(self, run: Run, finish: Finish | None) -> None:
         """Tell the store; None: there is nothing to tell."""
 
-    def free_slot(self) -> None:
-        """The handler has ended, which may be later than its finish."""
+    def give_up(self, run: Run, finish: Finish) -> None:
+        """Tell the store of a run whose handler goes on."""
+
+    def free_slot(self, run: Run) -> None:
+        """The handler has ended."""
 
 
 class Prepared(Protocol):
@@ -111,7 +114,7 @@ class Runner:
         while self._ready:
             run, taker = self._ready.popleft()
             taker.finish(run, Finish(FinishKind.RELEASE, run.id, run.fence))
-            taker.free_slot()
+            taker.free_slot(run)
 
     def heed(self, run: Run, renewal: Renewal) -> None:
         """A run was cancelled, or its lease is lost: an async handler is cancelled, a sync one sees it in its context."""
@@ -185,12 +188,12 @@ class Runner:
         if run.is_cancelled or run.was_told_lost or run.started > run.safe_until:
             kind = FinishKind.CANCELLED if run.is_cancelled else FinishKind.RELEASE
             taker.finish(run, Finish(kind, run.id, run.fence))
-            taker.free_slot()
+            taker.free_slot(run)
             return False
         prepared = self._handlers.prepare(run)
         if isinstance(prepared, Finish):
             taker.finish(run, prepared)
-            taker.free_slot()
+            taker.free_slot(run)
             return False
         run.hard_end = run.started + prepared.timeout + prepared.grace
         context = copy_context()
@@ -259,7 +262,7 @@ class Runner:
         if not run.is_ended:
             self._metrics.of_task(run.queue, run.task).run_seconds.observe(time.monotonic() - run.started)
             taker.finish(run, prepared.completed(value) if failure is None else _finish_failed(run, prepared, failure))
-        taker.free_slot()
+        taker.free_slot(run)
 
 
 def _call(prepared: Prepared) -> Any:
@@ -302,7 +305,7 @@ class _Running:
         if not self.run.is_ended:
             # A handler in a thread sees that what it does counts no more.
             self.run.was_told_lost = True
-            self.taker.finish(self.run, finish)
+            self.taker.give_up(self.run, finish)
 
     def _time_out(self, loop: asyncio.AbstractEventLoop) -> None:
         self.run.is_timed_out = True

@@ -43,9 +43,8 @@ _AT_ONCE: Final = 0.002
 _FRUITLESS: Final = 3
 # What is left for handlers that clean up after a cancellation, and for the last words to the store.
 _CLEAN_UP: Final = 5.0
-_CLEAN_UP_HURRIED: Final = 0.5
 _LAST_WORDS: Final = 5.0
-_LAST_WORDS_HURRIED: Final = 0.5
+_HURRIED: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +165,8 @@ class Worker:
         if self._draining.is_set():
             self._hurrying.set()
         self.quiet()
+        if self._runner is not None:
+            self._runner.hand_back()
         self._draining.set()
 
     async def run(self) -> None:
@@ -200,30 +201,25 @@ class Worker:
         runner.hand_back()
         for lane in self._lanes:
             lane.close()
-        if not await self._all_ended(lanes, self.settings.drain_timeout, may_hurry=True):
+        if not await self._all_ended(lanes, self.settings.drain_timeout, hurried=0):
             left = len(runner.running)
             _log.warning("%d jobs still run and are handed back", left)
             runner.release_all()
-            await self._all_ended(lanes, _CLEAN_UP_HURRIED if self._hurrying.is_set() else _CLEAN_UP, may_hurry=False)
+            await self._all_ended(lanes, _CLEAN_UP, hurried=_HURRIED)
             runner.give_up_all()
-            for lane in self._lanes:
-                lane.abandon()
-            await asyncio.wait(lanes, timeout=_LAST_WORDS_HURRIED if self._hurrying.is_set() else _LAST_WORDS)
+            await self._all_ended(lanes, _LAST_WORDS, hurried=_HURRIED)
         await end(lanes)
         await runner.close()
 
-    async def _all_ended(self, lanes: list[asyncio.Task[None]], seconds: float, *, may_hurry: bool) -> bool:
-        """Whether all lanes ended within `seconds`; with `may_hurry` a second signal ends the waiting."""
-        hurrying = asyncio.create_task(self._hurrying.wait() if may_hurry else asyncio.Event().wait())
-        end = time.monotonic() + seconds
-        left = set(lanes)
-        try:
-            while left and not hurrying.done() and (time_left := end - time.monotonic()) > 0:
-                await asyncio.wait([hurrying, *left], timeout=time_left, return_when=asyncio.FIRST_COMPLETED)
-                left = {task for task in left if not task.done()}
-        finally:
-            hurrying.cancel()
-        return not left
+    async def _all_ended(self, lanes: list[asyncio.Task[None]], seconds: float, *, hurried: float) -> bool:
+        """Whether all lanes end within `seconds`; from a second signal on, within `hurried`."""
+        hurrying = asyncio.create_task(self._hurrying.wait())
+        everything = asyncio.create_task(asyncio.wait(lanes))
+        await asyncio.wait([everything, hurrying], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if hurrying.done() and hurried and not everything.done():
+            await asyncio.wait([everything], timeout=min(hurried, seconds))
+        await end([hurrying, everything])
+        return all(lane.done() for lane in lanes)
 
     # Claims
 
