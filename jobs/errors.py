@@ -7,7 +7,11 @@ RopelineError
 │   ├── UnknownTask          a task type that this program has not registered
 │   ├── Conflict             another live job holds the unique key: `holder` is its id
 │   └── JobFailed            a job that was waited for is dead, or was cancelled
+├── LockError                the lock `lock` is not the caller's
+│   ├── LockTaken            somebody else holds it: `owner`, for `purpose`, until `until`
+│   └── LockLost             it was held and is no more: its time ran out, or `by` took it away for `reason`
 └── StoreError
+    ├── PartlyEnqueued       some jobs of an enqueue_many were not taken in, or perhaps not: `outcomes` tells of each
     ├── QueueFull            the queue's byte budget, or the store, has no room; nothing was taken in
     └── OutcomeUnknown       no reply came: the jobs `ids` may have been taken in or not
 
@@ -21,7 +25,7 @@ Control                      raised by a handler, never a failure of the program
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from ropeline.lua.errors import RopelineError, StoreError
 
@@ -32,9 +36,14 @@ __all__ = [
     "Discard",
     "JobError",
     "JobFailed",
+    "LockError",
+    "LockLost",
+    "LockTaken",
     "OutcomeUnknown",
+    "PartlyEnqueued",
     "PayloadTooLarge",
     "QueueFull",
+    "ResultGone",
     "Retry",
     "Snooze",
     "Undecodable",
@@ -92,6 +101,64 @@ class JobFailed(JobError):
 
     def __str__(self) -> str:
         return f"job {self.id.hex()} is {self.state}: {self.reason}"
+
+
+class LockError(RopelineError):
+    """The lock `lock` is not the caller's."""
+
+    lock: str
+
+
+class LockTaken(LockError):
+    """Somebody else holds the lock: `owner` and `purpose` as that one gave them, until `until` at the latest."""
+
+    def __init__(self, lock: str, owner: str, purpose: str, until: datetime) -> None:
+        super().__init__(lock, owner, purpose, until)
+        self.lock, self.owner, self.purpose, self.until = lock, owner, purpose, until
+
+    def __str__(self) -> str:
+        holder = self.owner or "somebody without a name"
+        purpose = f" ({self.purpose})" if self.purpose else ""
+        return f"lock {self.lock}: held by {holder}{purpose} until {self.until.isoformat(timespec='seconds')}"
+
+
+class LockLost(LockError):
+    """The lock was held and is no more. `by`, `reason`: of whoever took it away; empty when its time ran out unrenewed."""
+
+    def __init__(self, lock: str, by: str = "", reason: str = "") -> None:
+        super().__init__(lock, by, reason)
+        self.lock, self.by, self.reason = lock, by, reason
+
+    def __str__(self) -> str:
+        if not self.by:
+            return f"lock {self.lock}: the hold has ended, or could not be renewed in time"
+        return f"lock {self.lock}: taken away by {self.by}: {self.reason}"
+
+
+class ResultGone(JobError):
+    """The job has ended, or was removed, and its result is not kept: only a task with a `result_ttl` keeps one."""
+
+    def __init__(self, id: bytes) -> None:
+        super().__init__(id)
+        self.id = id
+
+    def __str__(self) -> str:
+        return f"job {self.id.hex()}: no result is kept; give the task a result_ttl, and ask before it is over"
+
+
+class PartlyEnqueued(StoreError):
+    """The store failed during an `enqueue_many`: `outcomes` has a `ropeline.jobs.app.Outcome` for each job, in their order.
+
+    The cause is the first failure. A draft whose outcome has an error may be enqueued again: its id stays the same.
+    """
+
+    def __init__(self, outcomes: Sequence[Any]) -> None:
+        super().__init__(outcomes)
+        self.outcomes = tuple(outcomes)
+
+    def __str__(self) -> str:
+        failed = [outcome.error for outcome in self.outcomes if isinstance(outcome.error, StoreError)]
+        return f"{len(failed)} of {len(self.outcomes)} jobs may not have been taken in: {failed[0] if failed else ''}"
 
 
 class QueueFull(StoreError):
