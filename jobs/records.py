@@ -16,6 +16,7 @@ __all__ = [
     "FinishResult",
     "JobState",
     "JobView",
+    "Limit",
     "NewJob",
     "Page",
     "Renewal",
@@ -46,6 +47,20 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Limit(NamedTuple):
+    """What the jobs of one key may do, and their share beside other keys; the newest job's terms count.
+
+    `key`: 16 bytes. `most`: that may be pending or active at once, the others are held; 0 any number. `rate`: that may begin in
+    `period` ms, 0 any number. `weight`: 1 to 100, the key's share of the claims among keys that have jobs.
+    """
+
+    key: bytes
+    most: int = 0
+    rate: int = 0
+    period: int = 0
+    weight: int = 1
+
+
 class NewJob(NamedTuple):
     """A job on its way in.
 
@@ -53,7 +68,7 @@ class NewJob(NamedTuple):
     `due`: wall ms before which it must not run, 0 none. `delay`: ms from the store's own now, 0 none; not both.
     `priority`: 0 to 9, the highest first; 5 is the default. `unique`: 16 bytes that no two live jobs of the queue share,
     empty for none. `unique_for`: ms after which the key is free whatever became of the job, 0: when the job has ended.
-    `until_start`: the key is free when the job is first claimed.
+    `until_start`: the key is free when the job is first claimed. `limit`: of jobs of the same key.
     """
 
     id: bytes
@@ -64,6 +79,7 @@ class NewJob(NamedTuple):
     unique: bytes = b""
     unique_for: int = 0
     until_start: bool = False
+    limit: Limit | None = None
 
 
 class EnqueueResult(IntEnum):

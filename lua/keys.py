@@ -108,17 +108,13 @@ class QueueKeys:
     queue: str
 
     def jobs(self) -> tuple[str, ...]:
-        """The jobs, their states, the clocks and the wake-up token: KEYS 1 to 16 of most queue scripts."""
-        nouns = "body large meta result unique pending suspects scheduled retry active parked dead completed cancelled conf wake"
+        """The jobs, their states, the clocks and the wake-up token: KEYS 1 to 19 of most queue scripts."""
+        nouns = "body large meta result unique pending suspects scheduled retry active parked dead completed cancelled conf wake held keys rates"
         return tuple(self._key(noun) for noun in nouns.split())
 
     def step(self) -> tuple[str, ...]:
         """Those, the lanes' last calls, and the workers."""
         return (*self.jobs(), self._key("calls"), self._key("workers"))
-
-    def enqueue(self) -> tuple[str, ...]:
-        """What taking a job in touches."""
-        return tuple(self._key(noun) for noun in ("body", "large", "pending", "scheduled", "unique", "conf", "wake"))
 
     def pause(self) -> tuple[str, ...]:
         """What pausing touches."""

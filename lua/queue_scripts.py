@@ -22,6 +22,8 @@ __all__ = [
     "pack_finishes",
     "pack_held",
     "pack_job",
+    "pack_limit",
+    "strip_head",
     "unpack_meta",
 ]
 
@@ -31,9 +33,11 @@ _LENGTH = Struct("<I")
 _PAIR = Struct("<16sd")
 _META = Struct("<BHHdddd16sB")
 _WORD = Struct("<H")
+_LIMIT = Struct("<16sHHHI")
 
 _UNIQUE = 1
 _UNTIL_START = 4
+_LIMITED = 8
 _CANCELLING = 1
 
 
@@ -89,6 +93,7 @@ class QueueDepths(NamedTuple):
     dead: int
     completed: int
     cancelled: int
+    held: int
     now: int
     oldest_pending: int
     next_due: int
@@ -111,12 +116,12 @@ class QueueScripts(Scripts):
         super().__init__(client, namespace)
         keys = QueueKeys(namespace, stage, queue)
         self._jobs, self._step = _encoded(keys.jobs()), _encoded(keys.step())
-        self._enqueue, self._pause = _encoded(keys.enqueue()), _encoded(keys.pause())
+        self._pause = _encoded(keys.pause())
         self._test_clock = test_clock
 
     async def enqueue(self, jobs: Sequence[bytes], *, large_from: int = 16_384) -> list[tuple[int, bytes]]:
         """Take in 1 to 100 jobs (`pack_job`): 0 and nothing, 1 and nothing when it is known, 2 and the holder of its unique key."""
-        reply = await self._run(load_script("queue/enqueue"), self._enqueue, self._now(), large_from, *jobs)
+        reply = await self._run(load_script("queue/enqueue"), self._jobs, self._now(), large_from, *jobs)
         return list(zip(reply[::2], reply[1::2], strict=True))
 
     async def step(
@@ -180,7 +185,7 @@ class QueueScripts(Scripts):
     async def depths(self) -> QueueDepths:
         """How many jobs are in which state, changing nothing."""
         reply = await self._run(load_script("queue/depths"), self._jobs, self._now())
-        names, numbers = reply[14::2], reply[15::2]
+        names, numbers = reply[15::2], reply[16::2]
         return QueueDepths(
             scheduled=reply[0],
             pending=reply[1],
@@ -190,12 +195,13 @@ class QueueScripts(Scripts):
             dead=reply[5],
             completed=reply[6],
             cancelled=reply[7],
-            now=reply[8],
-            oldest_pending=reply[9],
-            next_due=reply[10],
-            paused=reply[11] == 1,
-            reason=reply[12].decode(),
-            resumes_at=reply[13],
+            held=reply[8],
+            now=reply[9],
+            oldest_pending=reply[10],
+            next_due=reply[11],
+            paused=reply[12] == 1,
+            reason=reply[13].decode(),
+            resumes_at=reply[14],
             counters={name.decode(): number for name, number in zip(names, numbers, strict=True)},
         )
 
@@ -242,10 +248,22 @@ def pack_job(
     unique: bytes = b"",
     unique_for: int = 0,
     until_start: bool = False,
+    limit: bytes = b"",
 ) -> bytes:
     """A job for `enqueue`; see NewJob in `ropeline.jobs.records` for what the numbers mean."""
-    flags = (_UNIQUE if unique else 0) | (_UNTIL_START if until_start else 0)
-    return _JOB.pack(id, flags, priority, due, delay, unique_for) + unique + body
+    flags = (_UNIQUE if unique else 0) | (_UNTIL_START if until_start else 0) | (_LIMITED if limit else 0)
+    return _JOB.pack(id, flags, priority, due, delay, unique_for) + unique + limit + body
+
+
+def pack_limit(key: bytes, *, most: int = 0, weight: int = 1, rate: int = 0, period: int = 0) -> bytes:
+    """The key of a job, for `pack_job`: at most `most` jobs of it at once and `rate` of them in `period` ms, 0 for no limit."""
+    return _LIMIT.pack(key, most, weight, rate, period)
+
+
+def strip_head(stored: bytes) -> bytes:
+    """What the worker needs, of a stored body that is not large."""
+    flags = stored[0]
+    return stored[2 + (16 if flags & _UNIQUE else 0) + (_LIMIT.size if flags & _LIMITED else 0) :]
 
 
 def pack_finishes(finishes: Iterable[tuple[int, bytes, int, int, bytes, bytes, int, bytes]]) -> bytes:
@@ -280,8 +298,7 @@ def unpack_meta(packed: bytes) -> JobMeta:
 def _unpack_body(stored: bytes) -> tuple[int, bytes, bool]:
     if not stored:
         return 0, b"", False
-    flags, priority = stored[0], stored[1]
-    return priority, stored[18 if flags & _UNIQUE else 2 :], bool(flags & 2)
+    return stored[1], strip_head(stored), bool(stored[0] & 2)
 
 
 def _encoded(keys: Iterable[str]) -> tuple[bytes, ...]:

@@ -40,7 +40,15 @@ from ropeline.lua.calls import TestClock
 from ropeline.lua.client import Client, RedisSettings, connect
 from ropeline.lua.errors import REDIS_ERRORS, ConfigurationError, StoreFull, StoreTimeout, StoreUnavailable, store_error
 from ropeline.lua.keys import QueueKeys, queues_key
-from ropeline.lua.queue_scripts import QueueScripts, StoredJob, pack_finishes, pack_held, pack_job
+from ropeline.lua.queue_scripts import (
+    QueueScripts,
+    StoredJob,
+    pack_finishes,
+    pack_held,
+    pack_job,
+    pack_limit,
+    strip_head,
+)
 
 __all__ = ["PATIENCE", "RedisBroker"]
 
@@ -53,7 +61,6 @@ _LISTED: Final[dict[JobState, tuple[str, ...]]] = {
     for state in JobState
     if state not in (JobState.HELD, JobState.BLOCKED)
 }
-_UNIQUE: Final = 1
 _LARGE: Final = 2
 
 
@@ -97,6 +104,7 @@ class RedisBroker:
                 unique=job.unique,
                 unique_for=job.unique_for,
                 until_start=job.until_start,
+                limit=b"" if job.limit is None else pack_limit(**job.limit._asdict()),
             )
             for job in jobs
         ]
@@ -171,7 +179,7 @@ class RedisBroker:
             if flags & _LARGE:
                 body = await self._large(queue, values[at])
             else:
-                body = body[18 if flags & _UNIQUE else 2 :]
+                body = strip_head(body) if flags else body[2:]
             claimed.append(Claimed(values[at], body, fence, values[at + 2], values[at + 3], values[at + 4], now))
         finished = [_FINISH_RESULTS[result] for result in answer.finished]
         if others and plain:
@@ -215,7 +223,7 @@ class RedisBroker:
             pending=found.pending,
             active=found.active,
             retry=found.retry,
-            held=0,
+            held=found.held,
             parked=found.parked,
             blocked=0,
             completed=found.completed,

@@ -17,17 +17,21 @@ KEYS     1 body       hash    id -> head and what the worker needs
          14 cancelled zset    id -> wall ms since when
          15 conf      hash    clocks, pause, counters
          16 wake      list    at most one token for an idle worker
+         17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
+         18 keys      hash    limit key -> slots given and wanted, tag, tokens
+         19 rates     zset    limit key -> wall ms from when another job of it may run
 ARGV     1 now        us      empty: the server's time
          2 run        text    empty: the server's run id
          3 repair     int     1: put right what is wrong
          4 id         16 bytes, 1 to 100 times
 RETURNS  for each, in order: what was wrong, empty for nothing: `no state` (becomes a suspect), `several states` (stays in the first of
-         active, suspects, pending, retry, scheduled, parked, dead, cancelled, completed), `no body` (is removed), `no lease` (active, and
+         active, suspects, pending, retry, scheduled, parked, dead, cancelled, completed, held), `no body` (is removed), `no lease` (active, and
          nobody's: becomes a suspect)
 COST     O(count * log N)
 ]]
 --- @include "queue/moves"
 --- @include "queue/open_queue"
+--- @include "queue/state_of"
 --- @include "queue/wake"
 local repairs = ARGV[3] == '1'
 if #ARGV < 4 or #ARGV > 103 then
@@ -51,6 +55,9 @@ for index = 4, #ARGV do
     end
   end
   local body, packed = redis.call('HGET', BODY, id), redis.call('HGET', META, id)
+  if is_waiting(id, packed) then
+    places[#places + 1] = HELD
+  end
   if not body and (#places > 0 or packed) then
     wrong = 'no body'
     if repairs then
@@ -69,7 +76,11 @@ for index = 4, #ARGV do
     wrong = 'several states'
     if repairs then
       for place = 2, #places do
-        redis.call('ZREM', places[place], id)
+        if places[place] == HELD then
+          give_up(queue, id, unpack_meta(packed))
+        else
+          redis.call('ZREM', places[place], id)
+        end
       end
     end
   elseif places[1] == ACTIVE and not packed then

@@ -17,8 +17,11 @@ KEYS     1 body       hash    id -> head and what the worker needs
          14 cancelled zset    id -> wall ms since when
          15 conf      hash    clocks, pause, counters
          16 wake      list    at most one token for an idle worker
+         17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
+         18 keys      hash    limit key -> slots given and wanted, tag, tokens
+         19 rates     zset    limit key -> wall ms from when another job of it may run
 ARGV     1 now        us      empty: the server's time
-RETURNS  scheduled, pending, active, retry, parked, dead, completed, cancelled, now, wall ms since when the oldest is pending (0 none),
+RETURNS  scheduled, pending, active, retry, parked, dead, completed, cancelled, held, now, wall ms since when the oldest is pending (0 none),
          of the earliest job that is due (0 none), 1 when paused, the reason, when it resumes by itself, then names and numbers of the counters
 COST     O(log N)
 ]]
@@ -53,7 +56,7 @@ end
 local reply = {
   redis.call('ZCARD', SCHEDULED), redis.call('ZCARD', PENDING) + redis.call('ZCARD', SUSPECTS), redis.call('ZCARD', ACTIVE),
   redis.call('ZCARD', RETRY), redis.call('ZCARD', PARKED), redis.call('ZCARD', DEAD), redis.call('ZCARD', COMPLETED),
-  redis.call('ZCARD', CANCELLED), now, oldest, due, is_paused and 1 or 0, is_paused and pause[2] or '', is_paused and resumes_at or 0,
+  redis.call('ZCARD', CANCELLED), redis.call('ZCARD', HELD), now, oldest, due, is_paused and 1 or 0, is_paused and pause[2] or '', is_paused and resumes_at or 0,
 }
 local counters = redis.call('HMGET', CONF, unpack(COUNTERS))
 for index, name in ipairs(COUNTERS) do

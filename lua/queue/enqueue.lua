@@ -3,11 +3,23 @@
 enqueue: takes jobs in, all of them or none; the only script that a full server refuses.
 KEYS     1 body       hash    id -> head and what the worker needs
          2 large      hash    id -> what the worker needs, where that is large
-         3 pending    zset    id -> priority and wall ms since when it may run
-         4 scheduled  zset    id -> wall ms from when it may run
+         3 meta       hash    id -> lease, attempts, error, packed
+         4 result     hash    id -> what a completed job left
          5 unique     hash    unique key -> holder and end
-         6 conf       hash    clocks, pause, counters
-         7 wake       list    at most one token for an idle worker
+         6 pending    zset    id -> priority and wall ms since when it may run
+         7 suspects   zset    id -> the same, of jobs that have lost a lease
+         8 scheduled  zset    id -> wall ms from when it may run
+         9 retry      zset    id -> wall ms from when it may run again
+         10 active    zset    id -> end of the lease, queue clock
+         11 parked    zset    id -> wall ms since when
+         12 dead      zset    id -> wall ms since when
+         13 completed zset    id -> wall ms until when it is kept
+         14 cancelled zset    id -> wall ms since when
+         15 conf      hash    clocks, pause, counters
+         16 wake      list    at most one token for an idle worker
+         17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
+         18 keys      hash    limit key -> slots given and wanted, tag, tokens
+         19 rates     zset    limit key -> wall ms from when another job of it may run
 ARGV     1 now        us      empty: the server's time
          2 large_from bytes   bodies of this size go into `large`
          3 job        packed  1 to 100 times: see pack_job in queue_scripts.py
@@ -15,12 +27,10 @@ RETURNS  for each job, in order: 0 taken in, 1 known already, or 2 and the id th
          is empty for 0 and 1)
 COST     O(count * log N)
 ]]
---- @include "queue/body"
---- @include "queue/score"
---- @include "queue/unique_key"
+--- @include "queue/moves"
 --- @include "queue/wake"
 local HEAD = '<c16BBddd'
-local HEAD_LENGTH = 42
+local HEAD_LENGTH, LIMIT_LENGTH = 42, 26
 if #ARGV < 3 or #ARGV > 102 then
   return redis.error_reply('INVALID jobs: 1 to 100 are expected')
 end
@@ -37,9 +47,14 @@ for index = 3, #ARGV do
   job.id, job.flags, job.priority, job.due, job.delay, job.unique_for = struct.unpack(HEAD, packed)
   local starts = HEAD_LENGTH + 1
   job.unique = ''
-  if job.flags % 2 == IS_UNIQUE then
+  if is_set(job.flags, IS_UNIQUE) then
     job.unique = string.sub(packed, starts, starts + 15)
     starts = starts + 16
+  end
+  job.limit = ''
+  if is_set(job.flags, IS_LIMITED) then
+    job.limit = string.sub(packed, starts, starts + LIMIT_LENGTH - 1)
+    starts = starts + LIMIT_LENGTH
   end
   job.body = string.sub(packed, starts)
   if job.priority > 9 or not (job.due >= 0 and job.due < BAND and job.delay >= 0 and job.delay < BAND and job.unique_for >= 0) then
@@ -49,21 +64,21 @@ for index = 3, #ARGV do
   ids[#ids + 1] = job.id
 end
 
-local known = redis.call('HMGET', KEYS[1], unpack(ids))
+local known = redis.call('HMGET', BODY, unpack(ids))
 local reply, seen = {}, {}
-local bodies, larges, pending, scheduled = {}, {}, {}, {}
+local bodies, larges, pending, scheduled, limited = {}, {}, {}, {}, {}
 local taken, earliest = 0, nil
 for index, job in ipairs(jobs) do
   local result, holder = 0, ''
   if known[index] or seen[job.id] then
     result = 1
   elseif job.unique ~= '' then
-    local other = unique_holder(KEYS[5], job.unique, now)
+    local other = unique_holder(UNIQUE, job.unique, now)
     if other then
       result, holder = 2, other
     else
       local ends = job.unique_for > 0 and now + job.unique_for or 0
-      redis.call('HSET', KEYS[5], job.unique, struct.pack('<c16d', job.id, ends))
+      redis.call('HSET', UNIQUE, job.unique, struct.pack('<c16d', job.id, ends))
     end
   end
   if result == 0 then
@@ -77,12 +92,14 @@ for index, job in ipairs(jobs) do
       job.body = ''
     end
     bodies[#bodies + 1] = job.id
-    bodies[#bodies + 1] = string.char(flags, job.priority) .. job.unique .. job.body
+    bodies[#bodies + 1] = string.char(flags, job.priority) .. job.unique .. job.limit .. job.body
     local due = math.max(job.due, job.delay > 0 and now + job.delay or 0)
     if due > now then
       scheduled[#scheduled + 1] = due
       scheduled[#scheduled + 1] = job.id
       earliest = math.min(earliest or due, due)
+    elseif job.limit ~= '' then
+      limited[#limited + 1] = { job.id, bodies[#bodies] }
     else
       pending[#pending + 1] = pending_score(job.priority, now)
       pending[#pending + 1] = job.id
@@ -94,21 +111,29 @@ end
 if taken == 0 then
   return reply
 end
-redis.call('HSET', KEYS[1], unpack(bodies))
+redis.call('HSET', BODY, unpack(bodies))
 if #larges > 0 then
-  redis.call('HSET', KEYS[2], unpack(larges))
+  redis.call('HSET', LARGE_BODY, unpack(larges))
 end
 local wakes = #pending > 0
 if #pending > 0 then
-  redis.call('ZADD', KEYS[3], unpack(pending))
+  redis.call('ZADD', PENDING, unpack(pending))
+end
+if #limited > 0 then
+  local queue = { now = now, virtual = tonumber(redis.call('HGET', CONF, 'virtual')) or now }
+  for _, job in ipairs(limited) do
+    local runs = admit(queue, job[1], job[2], unpack_meta(nil), read_limit(job[2]))
+    wakes = wakes or runs
+  end
+  redis.call('HSETNX', CONF, 'virtual', queue.virtual)
 end
 if #scheduled > 0 then
-  local first = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
+  local first = redis.call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')
   wakes = wakes or not first[2] or earliest < tonumber(first[2])
-  redis.call('ZADD', KEYS[4], unpack(scheduled))
+  redis.call('ZADD', SCHEDULED, unpack(scheduled))
 end
-redis.call('HINCRBY', KEYS[6], 'enqueued', taken)
+redis.call('HINCRBY', CONF, 'enqueued', taken)
 if wakes then
-  wake_one(KEYS[7])
+  wake_one(WAKE)
 end
 return reply

@@ -17,6 +17,9 @@ KEYS     1 body       hash    id -> head and what the worker needs
          14 cancelled zset    id -> wall ms since when
          15 conf      hash    clocks, pause, counters
          16 wake      list    at most one token for an idle worker
+         17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
+         18 keys      hash    limit key -> slots given and wanted, tag, tokens
+         19 rates     zset    limit key -> wall ms from when another job of it may run
 ARGV     1 now        us      empty: the server's time
          2 run        text    empty: the server's run id
          3 id         16 bytes, 1 to 100 times
@@ -35,9 +38,9 @@ local reply, moved = {}, 0
 for index = 3, #ARGV do
   local id, result, holder = ARGV[index], 3, ''
   local name, set = state_of(id)
-  local body = name and name ~= 'pending' and name ~= 'active' and name ~= 'completed' and redis.call('HGET', BODY, id)
+  local body = name and name ~= 'pending' and name ~= 'active' and name ~= 'completed' and name ~= 'held' and redis.call('HGET', BODY, id)
   if body then
-    local _, priority, unique = read_head(body)
+    local _, _, unique = read_head(body)
     local other = unique ~= '' and unique_holder(UNIQUE, unique, queue.now)
     if other and other ~= id then
       result, holder = 2, other
@@ -46,8 +49,7 @@ for index = 3, #ARGV do
         redis.call('HSET', UNIQUE, unique, struct.pack('<c16d', id, 0))
       end
       redis.call('ZREM', set, id)
-      redis.call('HDEL', META, id)
-      redis.call('ZADD', PENDING, pending_score(priority, queue.now), id)
+      set_off(queue, id, body, unpack_meta(nil), queue.now)
       result, moved = 0, moved + 1
     end
   end

@@ -18,8 +18,11 @@ KEYS     1 body       hash    id -> head and what the worker needs
          14 cancelled zset    id -> wall ms since when
          15 conf      hash    clocks, pause, counters
          16 wake      list    at most one token for an idle worker
-         17 calls     hash    worker and lane -> the last call's number and reply
-         18 workers   zset    worker -> wall ms of its last call
+         17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
+         18 keys      hash    limit key -> slots given and wanted, tag, tokens
+         19 rates     zset    limit key -> wall ms from when another job of it may run
+         20 calls     hash    worker and lane -> the last call's number and reply
+         21 workers   zset    worker -> wall ms of its last call
 ARGV     1 now        us      empty: the server's time
          2 run        text    empty: the server's run id
          3 worker     16 bytes
@@ -42,7 +45,7 @@ COST     O((finishes + claim + 100) * log N)
 --- @include "queue/tend"
 --- @include "queue/claim_jobs"
 --- @include "queue/wake"
-local CALLS, WORKERS = KEYS[17], KEYS[18]
+local CALLS, WORKERS = KEYS[20], KEYS[21]
 local LANES, FORGET_AFTER = 16, 3600000
 local worker, lane, call, completed, finishes = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[11], ARGV[12]
 local claim = { most = tonumber(ARGV[6]), suspects = ARGV[7] == '1', lease = tonumber(ARGV[8]), hard = tonumber(ARGV[9]) }
@@ -111,7 +114,8 @@ end
 kept.now, kept.fence, kept.paused = queue.now, queue.fence, queue.is_paused and 1 or 0
 kept.more = ((left > 0 or (suspected > 0 and may_take_one)) and not queue.is_paused) and 1 or 0
 local scheduled, retry = redis.call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES'), redis.call('ZRANGE', RETRY, 0, 0, 'WITHSCORES')
-kept.next_due = math.min(tonumber(scheduled[2]) or math.huge, tonumber(retry[2]) or math.huge)
+local rate = redis.call('ZRANGE', RATES, 0, 0, 'WITHSCORES')
+kept.next_due = math.min(tonumber(scheduled[2]) or math.huge, tonumber(retry[2]) or math.huge, tonumber(rate[2]) or math.huge)
 if kept.next_due == math.huge then
   kept.next_due = 0
 end

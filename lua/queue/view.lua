@@ -17,6 +17,9 @@ KEYS     1 body       hash    id -> head and what the worker needs
          14 cancelled zset    id -> wall ms since when
          15 conf      hash    clocks, pause, counters
          16 wake      list    at most one token for an idle worker
+         17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
+         18 keys      hash    limit key -> slots given and wanted, tag, tokens
+         19 rates     zset    limit key -> wall ms from when another job of it may run
 ARGV     1 id         16 bytes, 1 to 1,000 times
 RETURNS  for each, in order: state (empty when the queue does not have it), score, meta (packed, see unpack_meta in queue_scripts.py), the
          body's head and what the worker needs of it, result

@@ -63,8 +63,8 @@ async def test_t02_a_call_that_cannot_be_carried_out_whole_changes_nothing(stage
     keys = keys_of(stage)
     good = b"\x00" * 16 + b"\x00\x05" + bytes(24) + b"body"
     calls: list[tuple[str, tuple[str, ...], list[str | bytes | int]]] = [
-        ("enqueue", keys.enqueue(), ["", 16384, good, b"too short"]),
-        ("enqueue", keys.enqueue(), ["", 16384, good, good[:17] + b"\x0a" + good[18:]]),
+        ("enqueue", keys.jobs(), ["", 16384, good, b"too short"]),
+        ("enqueue", keys.jobs(), ["", 16384, good, good[:17] + b"\x0a" + good[18:]]),
         ("step", keys.step(), ["", "", b"short", 0, 1, 5, 1, 1000, 1000, 3, b"", b""]),
         ("step", keys.step(), ["", "", bytes(16), 0, 1, 65, 1, 1000, 1000, 3, b"", b""]),
         ("step", keys.step(), ["", "", bytes(16), 0, 1, 5, 1, 1000, 1000, 3, b"odd", b""]),

@@ -9,7 +9,7 @@ from ropeline.lua.calls import CommandClient
 from ropeline.lua.keys import DirectoryKeys, LockKeys, QueueKeys, TenantKeys, locks_key
 from ropeline.lua.line_settings import LineSettings
 from ropeline.lua.lock_scripts import Acquired, Extended, Gone, HeldLock, LockListScripts, LockScripts, Released
-from ropeline.lua.queue_scripts import QueueScripts, pack_finishes, pack_held, pack_job
+from ropeline.lua.queue_scripts import QueueScripts, pack_finishes, pack_held, pack_job, pack_limit
 from ropeline.lua.results import LineHead, Outcome, StaleSettings, Verdict
 from ropeline.lua.scripts import DirectoryScripts, LineScripts
 from ropeline.lua.visits import Departure, Visit
@@ -27,7 +27,7 @@ class Wrapper:
 
 def queue_keys(script: str) -> tuple[str, ...]:
     keys = QueueKeys("jobs", "prod", "default")
-    special = {"queue/enqueue": keys.enqueue(), "queue/step": keys.step(), "queue/pause": keys.pause()}
+    special = {"queue/step": keys.step(), "queue/pause": keys.pause()}
     return special.get(script, keys.jobs())
 
 
@@ -153,6 +153,9 @@ async def call_queue(client: CommandClient, name: str) -> None:
     assert await queue.purge(state="retry", limit=10) == 1
     assert await queue.check(ids, repair=False) == [""] * 6
     assert await queue.check_keys(ids, repair=True) == [False] * 6
+    limit = pack_limit(ids[0], most=1, rate=10, period=1_000)
+    assert await queue.enqueue([pack_job(os.urandom(16), b"x", limit=limit) for _ in range(3)]) == [(0, b"")] * 3
+    assert (await queue.depths()).held == 2
     await queue.pause(paused=True, reason="a look")
     assert (await queue.depths()).reason == "a look"
     await queue.pause(paused=False)

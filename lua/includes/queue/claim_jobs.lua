@@ -6,13 +6,15 @@ local MOST_BYTES = 1048576
 local function hold(queue, id, body, packed, lease)
   local meta = unpack_meta(packed)
   local flags, _, unique = read_head(body)
-  if unique ~= '' and ends_at_start(flags) then
+  if unique ~= '' and is_set(flags, UNTIL_START) then
     release_unique(UNIQUE, unique, id)
     unique = ''
   end
-  meta.unique, meta.flags = unique, (lease.is_suspect and SUSPECT or 0) + (is_large(flags) and LARGE or 0)
+  local ready = has_flag(meta, LIMITED) and meta.at or lease.score % BAND
+  meta.unique = unique
+  meta.flags = (lease.is_suspect and SUSPECT or 0) + (is_set(flags, IS_LARGE) and LARGE or 0) + (is_set(flags, IS_LIMITED) and LIMITED or 0)
   meta.fence, meta.worker, meta.at, meta.hard, meta.score = queue.fence, lease.worker, queue.now, lease.hard, lease.score
-  return pack_meta(meta), meta.attempts, meta.lost
+  return pack_meta(meta), meta.attempts, meta.lost, ready
 end
 
 local function claim_jobs(queue, worker, claim)
@@ -45,25 +47,27 @@ local function claim_jobs(queue, worker, claim)
     local body = bodies[index]
     if body then
       bytes = bytes + #body
-      if is_large(string.byte(body, 1)) then
+      if is_set(string.byte(body, 1), IS_LARGE) then
         bytes = bytes + redis.call('HSTRLEN', LARGE_BODY, id)
       end
       if bytes > MOST_BYTES and #claimed > 0 then
         break
       end
       local score, attempts, lost = tonumber(found[index * 2]), 0, 0
+      local ready = score % BAND
+      queue.virtual = math.max(queue.virtual, ready)
       local packed
       if string.byte(body, 1) == 0 and not metas[index] then
         packed = plain_head .. struct.pack('<d', score) .. plain_tail
       else
-        packed, attempts, lost = hold(queue, id, body, metas[index], {
+        packed, attempts, lost, ready = hold(queue, id, body, metas[index], {
           score = score, worker = worker, hard = queue.clock + claim.hard, is_suspect = index <= from_suspects,
         })
       end
       local next_pair, number = #active + 1, #claimed + 1
       active[next_pair], active[next_pair + 1] = ends, id
       kept[next_pair], kept[next_pair + 1] = id, packed
-      claimed[number] = { id, attempts, lost, score % BAND }
+      claimed[number] = { id, attempts, lost, ready }
       claimed_bodies[number] = body
     else
       forget(id)

@@ -6,7 +6,8 @@ end
 -- close_queue(queue, conf): writes the clocks and the counters back.
 local function close_queue(queue, conf)
   redis.call(
-    'HSET', conf, 'clock', queue.clock, 'seen', queue.now, 'fence', queue.fence, 'run', queue.run, 'quiet', queue.quiet
+    'HSET', conf, 'clock', queue.clock, 'seen', queue.now, 'fence', queue.fence, 'run', queue.run, 'quiet', queue.quiet,
+    'virtual', queue.virtual
   )
   if queue.has_resumed then
     redis.call('HDEL', conf, 'paused', 'resumes_at', 'reason')

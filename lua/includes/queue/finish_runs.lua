@@ -21,6 +21,7 @@ local function finish_run(queue, finish, meta)
   if kind == COMPLETE then
     count(queue, 'completed', 1)
     release_unique(UNIQUE, meta.unique, id)
+    give_up(queue, id, meta)
     if finish.keep > 0 then
       meta.at, meta.fence, meta.flags = queue.now, 0, 0
       redis.call('HSET', META, id, pack_meta(meta))
@@ -49,7 +50,8 @@ local function finish_run(queue, finish, meta)
     if finish.delay > 0 then
       await(queue, id, meta, set, queue.now + finish.delay)
     else
-      meta.score = meta.score - meta.score % BAND + queue.now
+      -- Behind those that wait already; by the virtual time where places are tags.
+      meta.score = meta.score - meta.score % BAND + (has_flag(meta, LIMITED) and queue.virtual or queue.now)
       restart(id, meta)
     end
   elseif kind == RELEASE then
@@ -103,6 +105,7 @@ local function complete_runs(queue, worker, blob, answers)
       if not is_plain(packed) then
         local meta = unpack_meta(packed)
         release_unique(UNIQUE, meta.unique, id)
+        give_up(queue, id, meta)
         if has_flag(meta, LARGE) then
           redis.call('HDEL', LARGE_BODY, id)
         end

@@ -1,6 +1,7 @@
 --- @include "queue/step_keys"
 --- @include "queue/body"
 --- @include "queue/close_queue"
+--- @include "queue/limits"
 --- @include "queue/meta"
 --- @include "queue/score"
 --- @include "queue/unique_key"
@@ -16,6 +17,7 @@ end
 
 -- bury(queue, id, meta, reason, error): makes it a dead letter.
 local function bury(queue, id, meta, reason, error)
+  give_up(queue, id, meta)
   release_unique(UNIQUE, meta.unique, id)
   meta.reason, meta.error, meta.at, meta.fence, meta.flags = string.sub(reason, 1, 255), string.sub(error, 1, 1024), queue.now, 0, 0
   redis.call('HSET', META, id, pack_meta(meta))
@@ -25,6 +27,7 @@ end
 
 -- call_off(queue, id, meta): ends it as cancelled.
 local function call_off(queue, id, meta)
+  give_up(queue, id, meta)
   release_unique(UNIQUE, meta.unique, id)
   meta.at, meta.fence, meta.flags = queue.now, 0, 0
   redis.call('HSET', META, id, pack_meta(meta))
@@ -34,25 +37,45 @@ end
 
 -- await(queue, id, meta, set, due): lets it wait until `due` in `set`, scheduled or retry.
 local function await(queue, id, meta, set, due)
+  give_up(queue, id, meta)
   meta.at, meta.fence, meta.hard, meta.worker, meta.flags = queue.now, 0, 0, NOBODY, 0
   redis.call('HSET', META, id, pack_meta(meta))
   redis.call('ZADD', set, due, id)
 end
 
+-- keep_limited(meta): of the flags only that the job has a key, and with it a slot.
+local function keep_limited(meta)
+  meta.flags = has_flag(meta, LIMITED) and LIMITED or 0
+end
+
 -- suspect(id, meta): puts a job that has lost a lease where each process takes at most one from.
 local function suspect(id, meta)
-  meta.fence, meta.hard, meta.worker, meta.flags = 0, 0, NOBODY, 0
+  meta.fence, meta.hard, meta.worker = 0, 0, NOBODY
+  keep_limited(meta)
   redis.call('HSET', META, id, pack_meta(meta))
   redis.call('ZADD', SUSPECTS, meta.score, id)
 end
 
--- restart(id, meta): makes it pending, with what is known of it if that is more than of a plain job.
+-- restart(id, meta): makes a job pending that was active, with what is known of it if that is more than of a plain one.
 local function restart(id, meta)
-  if meta.attempts > 0 then
-    meta.fence, meta.hard, meta.worker, meta.flags = 0, 0, NOBODY, 0
+  keep_limited(meta)
+  if meta.attempts > 0 or meta.flags > 0 then
+    meta.fence, meta.hard, meta.worker = 0, 0, NOBODY
     redis.call('HSET', META, id, pack_meta(meta))
   else
     redis.call('HDEL', META, id)
   end
   redis.call('ZADD', PENDING, meta.score, id)
+end
+
+-- set_off(queue, id, body, meta, ready): makes a job pending that was not active, or holds it; `ready`: wall ms since when.
+local function set_off(queue, id, body, meta, ready)
+  local limit = read_limit(body)
+  if limit then
+    admit(queue, id, body, meta, limit)
+    return
+  end
+  local _, priority = read_head(body)
+  meta.score = pending_score(priority, ready)
+  restart(id, meta)
 end

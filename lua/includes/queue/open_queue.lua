@@ -5,7 +5,7 @@
 local LONGEST_STEP, QUIET = 10000, 10000
 
 local function open_queue(conf, now, run)
-  local values = redis.call('HMGET', conf, 'clock', 'seen', 'fence', 'run', 'quiet', 'paused', 'resumes_at')
+  local values = redis.call('HMGET', conf, 'clock', 'seen', 'fence', 'run', 'quiet', 'paused', 'resumes_at', 'virtual')
   local time = redis.call('TIME')
   local queue = { counted = {}, is_paused = values[6] == '1', resumes_at = tonumber(values[7]) or 0 }
   queue.now_us = tonumber(now) or time[1] * 1000000 + time[2]
@@ -14,6 +14,7 @@ local function open_queue(conf, now, run)
   queue.clock = tonumber(values[1]) or queue.now
   queue.fence = tonumber(values[3]) or 0
   queue.quiet = tonumber(values[5]) or 0
+  queue.virtual = tonumber(values[8]) or queue.now
   local elapsed = queue.now - (tonumber(values[2]) or queue.now)
   queue.clock = queue.clock + math.max(0, math.min(elapsed, LONGEST_STEP))
   if values[4] and values[4] ~= queue.run then

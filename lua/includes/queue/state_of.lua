@@ -1,9 +1,20 @@
 --- @include "queue/step_keys"
+--- @include "queue/limits"
 -- state_of(id): the name of the state that a job is in, and the set that says so; nil when the queue does not have it.
 local STATES = {
   { 'pending', PENDING }, { 'active', ACTIVE }, { 'scheduled', SCHEDULED }, { 'retry', RETRY }, { 'pending', SUSPECTS },
   { 'dead', DEAD }, { 'completed', COMPLETED }, { 'cancelled', CANCELLED }, { 'parked', PARKED },
 }
+
+-- is_waiting(id, packed): whether a job waits for a slot of its key.
+local function is_waiting(id, packed)
+  if not packed or not has_flag(unpack_meta(packed), WAITS) then
+    return false
+  end
+  local body = redis.call('HGET', BODY, id)
+  local limit = body and read_limit(body)
+  return limit and redis.call('ZSCORE', HELD, held_member(limit.key, unpack_meta(packed).score, id))
+end
 
 local function state_of(id)
   for _, state in ipairs(STATES) do
@@ -11,6 +22,9 @@ local function state_of(id)
     if score then
       return state[1], state[2], tonumber(score)
     end
+  end
+  if is_waiting(id, redis.call('HGET', META, id)) then
+    return 'held', HELD, 0
   end
   return nil
 end

@@ -43,16 +43,19 @@ local function promote(queue, set)
     ids[#ids + 1] = due[index]
   end
   local bodies = redis.call('HMGET', BODY, unpack(ids))
+  redis.call('ZREM', set, unpack(ids))
   for index, id in ipairs(ids) do
-    if bodies[index] then
-      local _, priority = read_head(bodies[index])
+    local body = bodies[index]
+    if not body then
+      forget(id)
+    elseif read_limit(body) then
+      set_off(queue, id, body, unpack_meta(redis.call('HGET', META, id)), queue.now)
+    else
+      local _, priority = read_head(body)
       pending[#pending + 1] = pending_score(priority, tonumber(due[index * 2]))
       pending[#pending + 1] = id
-    else
-      forget(id)
     end
   end
-  redis.call('ZREM', set, unpack(ids))
   if #pending > 0 then
     redis.call('ZADD', PENDING, unpack(pending))
   end
@@ -95,5 +98,6 @@ local function tend(queue, max_lost)
   reap(queue, max_lost)
   promote(queue, SCHEDULED)
   promote(queue, RETRY)
+  grant_by_time(queue)
   age_out(queue)
 end
