@@ -48,7 +48,7 @@ class JobState(StrEnum):
 
 
 class Limit(NamedTuple):
-    """What the jobs of one key may do, and their share beside other keys; the newest job's terms count.
+    """What the jobs of one key may do, and their share beside other keys; of a job that asks for its slot, its own terms count.
 
     `key`: 16 bytes. `most`: that may be pending or active at once, the others are held; 0 any number. `rate`: that may begin in
     `period` ms, 0 any number. `weight`: 1 to 100, the key's share of the claims among keys that have jobs.

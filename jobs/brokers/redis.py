@@ -252,6 +252,8 @@ class RedisBroker:
     async def jobs_in(self, queue: str, state: JobState, *, cursor: str = "", limit: int = 100) -> Page:
         """Jobs in a state, the next to be claimed, due, or the oldest first; see Broker."""
         check_limit(limit)
+        if state is JobState.HELD:
+            return await self._held(queue, cursor, limit)
         sets = _LISTED.get(state, ())
         which, last = _read_cursor(cursor, len(sets))
         rows: list[tuple[int, float, bytes]] = []
@@ -268,6 +270,22 @@ class RedisBroker:
             if job.state == state
         ]
         return Page(views, "" if more is None else f"{more[0]}-{more[1]:.0f}-{more[2].hex()}")
+
+    async def _held(self, queue: str, cursor: str, limit: int) -> Page:
+        """Held jobs, by key and then in the order in which they get a slot."""
+        if not re.fullmatch(r"([0-9a-f]{80})?", cursor, re.ASCII):
+            raise ConfigurationError("cursor", cursor, "the cursor of an earlier page of this list")
+        key = QueueKeys(self.namespace, self.stage, queue).state("held")
+        first = b"(" + bytes.fromhex(cursor) if cursor else b"-"
+        members = await self._command("ZRANGE", key, first, b"+", "BYLEX", "LIMIT", 0, limit + 1)
+        ids = [member[24:] for member in members[:limit]]
+        stored = await self.scripts(queue).view(ids) if ids else []
+        views = [
+            await self._view(queue, id_, job)
+            for id_, job in zip(ids, stored, strict=True)
+            if job.state == JobState.HELD
+        ]
+        return Page(views, members[limit - 1].hex() if len(members) > limit else "")
 
     async def cancel(self, queue: str, id: bytes) -> JobState | None:
         """End a job for good; see Broker."""
@@ -332,6 +350,10 @@ class RedisBroker:
         """Every unique key that is held, some of them more than once."""
         return self._scan("HSCAN", QueueKeys(self.namespace, self.stage, queue).state("unique"))
 
+    async def limit_keys(self, queue: str) -> int:
+        """How many limit keys have jobs, or have not all their tokens yet."""
+        return int(await self._command("HLEN", QueueKeys(self.namespace, self.stage, queue).state("keys")))
+
     async def _scan(self, command: str, key: str) -> AsyncIterator[bytes]:
         cursor = 0
         while True:
@@ -374,7 +396,7 @@ class RedisBroker:
         at = int(stored.score)
         if state is JobState.PENDING:
             at %= 1 << 42
-        elif state in (JobState.ACTIVE, JobState.COMPLETED):
+        elif state in (JobState.ACTIVE, JobState.COMPLETED, JobState.HELD):
             at = meta.at
         return JobView(
             id, state, body, meta.attempts, meta.lost, stored.priority, at, meta.error, meta.reason,
