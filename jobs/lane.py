@@ -26,6 +26,8 @@ _log = logging.getLogger("ropeline.jobs.lane")
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 1.0
 _SAID_AGAIN_AFTER: Final = 60.0
+# Bytes of results and errors: with the rest, a call stays below 1 MiB.
+_LARGEST_CALL: Final = 768 * 1024
 
 _Ended: TypeAlias = tuple[Run, Finish]
 
@@ -57,7 +59,8 @@ class Suspects:
 class LaneTerms:
     """What the lanes of a worker share.
 
-    `lease`: ms. `hard`: ms after a claim past which the store renews no lease. `max_lost`: leases that a job may lose.
+    `lease`: ms. `hard`: ms after a claim past which the store renews no lease. `longest_run`: seconds after which a run that
+    has not begun is renewed no more. `max_lost`: leases that a job may lose.
     `begin` starts claimed runs. `on_reply` is told of each step's reply, with the number of jobs that were asked for.
     """
 
@@ -71,6 +74,7 @@ class LaneTerms:
         worker: bytes,
         lease: int,
         hard: int,
+        longest_run: float,
         max_lost: int,
         begin: Callable[[Lane, list[Run]], object],
         on_reply: Callable[[Lane, str, int, StepReply], object],
@@ -82,6 +86,7 @@ class LaneTerms:
         self.worker = worker
         self.lease = lease
         self.hard = hard
+        self.longest_run = longest_run
         self.max_lost = max_lost
         self.begin = begin
         self.on_reply = on_reply
@@ -186,10 +191,7 @@ class Lane:
 
     async def _step(self, queue: str, claim: int) -> None:
         terms = self._terms
-        waiting = self._finishes.pop(queue, [])
-        ended = waiting[:LARGEST_STEP]
-        if len(waiting) > LARGEST_STEP:
-            self._finishes[queue] = waiting[LARGEST_STEP:]
+        ended = self._take_finishes(queue)
         may_suspect = claim > 0 and terms.suspects.ask(self)
         # Only queues of this worker are charged; the finish of a job carries the name of one of them.
         terms.shares.charge(queue, claim)
@@ -201,13 +203,26 @@ class Lane:
         self.taken -= claim - len(claimed)
         if ended:
             self._settle_finishes(queue, ended, reply.finished)
-        runs = [Run(queue, delivery, sent, sent + self._safe) for delivery in claimed]
+        runs = [Run(queue, delivery, sent, sent + self._safe, sent + terms.longest_run) for delivery in claimed]
         if may_suspect:
             terms.suspects.settle(self, runs)
         terms.shares.settle(queue, claim, len(runs), is_left=reply.more and (bool(runs) or not claim))
         if runs:
             self._begin(queue, runs, is_late=time.monotonic() > sent + self._safe)
         terms.on_reply(self, queue, claim, reply)
+
+    def _take_finishes(self, queue: str) -> list[_Ended]:
+        """What the next call of a queue carries: at most 64 finishes, and few enough of large ones."""
+        waiting = self._finishes.pop(queue, [])
+        many, size = 0, 0
+        for _, finish in waiting[:LARGEST_STEP]:
+            size += len(finish.result) + len(finish.error)
+            if many and size > _LARGEST_CALL:
+                break
+            many += 1
+        if many < len(waiting):
+            self._finishes[queue] = waiting[many:]
+        return waiting[:many]
 
     async def _answered(self, queue: str, finishes: list[Finish], claim: int, *, may_suspect: bool) -> StepReply:
         terms = self._terms

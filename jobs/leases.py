@@ -36,19 +36,21 @@ _LONGEST_RETRY: Final = 1.0
 class Leases:
     """Renews what is held until it is let go, lost or past its hard end. `lease`: ms, of each renewal.
 
-    `connect` gives the broker to renew with; a thread closes its own at the end. `on_change` is told, in the thread, of a run
+    `connect` gives the broker of the thread, which closes it unless it is `shared`, that of the worker itself. `on_change` is told, in the thread, of a run
     that was lost (Renewal.LOST; also when no renewal came through in time) and of one that was cancelled (CANCEL).
     """
 
     def __init__(
         self,
         connect: Callable[[], Broker],
+        shared: Broker,
         on_change: Callable[[Run, Renewal], object],
         *,
         worker: bytes,
         lease: int,
     ) -> None:
         self._connect = connect
+        self._shared = shared
         self._on_change = on_change
         self._worker = worker
         self._lease = lease
@@ -89,7 +91,8 @@ class Leases:
             try:
                 await self._renew_until(broker, ending)
             finally:
-                await broker.close()
+                if broker is not self._shared:
+                    await broker.close()
 
         def run() -> None:
             try:
@@ -108,17 +111,6 @@ class Leases:
             if not stop.is_set():
                 other.call_soon_threadsafe(ending.set)
             await asyncio.to_thread(thread.join, 5.0)
-
-    @asynccontextmanager
-    async def kept_by_loop(self) -> AsyncIterator[None]:
-        """Renew from this event loop, for a broker that cannot be used from another one."""
-        ending = asyncio.Event()
-        task = asyncio.create_task(self._renew_until(self._connect(), ending))
-        try:
-            yield
-        finally:
-            ending.set()
-            await task
 
     async def _renew_until(self, broker: Broker, ending: asyncio.Event) -> None:
         while not ending.is_set():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +27,7 @@ class Run:
     """A claimed job and what its worker knows of it. Times: seconds of this process's monotonic clock.
 
     `sent`: when the call that claimed it was sent first. `safe_until`: when the lease counts as lost unless it is renewed.
+    `hard_end`: past it the lease is not renewed any more; moved when the run begins, whose timeout is known then.
     """
 
     __slots__ = (
@@ -51,15 +51,14 @@ class Run:
         "was_told_lost",
     )
 
-    def __init__(self, queue: str, claimed: Claimed, sent: float, safe_until: float) -> None:
+    def __init__(self, queue: str, claimed: Claimed, sent: float, safe_until: float, hard_end: float) -> None:
         self.queue = queue
         self.claimed = claimed
         self.id = claimed.id
         self.fence = claimed.fence
         self.renewed = sent
         self.safe_until = safe_until
-        self.hard_end = math.inf
-        """Past it the lease is not renewed any more."""
+        self.hard_end = hard_end
         self.task = ""
         """The task type, empty until the body was read."""
         self.started = 0.0

@@ -9,10 +9,11 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from ropeline.jobs.background import end, in_background
+from ropeline.jobs.handlers import TaskHandlers
 from ropeline.jobs.lane import Lane, LaneTerms
 from ropeline.jobs.leases import Leases
 from ropeline.jobs.metrics import WorkerMetrics
@@ -22,7 +23,11 @@ from ropeline.jobs.shares import Shares
 from ropeline.lua.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
+    from typing import Self
+
+    from ropeline.jobs.app import Jobs
     from ropeline.jobs.broker import Broker
+    from ropeline.jobs.handlers import UnknownPolicy
     from ropeline.jobs.records import Depths, StepReply
     from ropeline.jobs.run import Run
     from ropeline.jobs.runner import Handlers
@@ -35,6 +40,9 @@ LARGEST_CONCURRENCY: Final = 10_000
 """Most slots of one process."""
 
 _LANES: Final = 2
+# The store's own end of all renewals is for the case that a worker's fails; jobs may have a longer timeout than their task.
+_STORE_RENEWS: Final = 86_400.0
+_LONGEST_RUN: Final = 14 * 86_400
 _LONGEST_WAIT: Final = 2.0
 _TENDED_EVERY: Final = 10.0
 _FIRST_PAUSE: Final = 0.1
@@ -56,8 +64,8 @@ class WorkerSettings:
 
     """
 
-    queues: dict[str, int] = field(default_factory=lambda: {"default": 1})
-    """Weight of each queue, 1 to 1,000; with `strict` their order counts instead."""
+    queues: dict[str, int] = field(default_factory=dict)
+    """Weight of each queue, 1 to 1,000; with `strict` their order counts instead. Empty: those of the application's tasks."""
     strict: bool = False
     concurrency: int = 32
     """Slots: most jobs that run at once, 1 to 10,000; also the most threads for sync handlers."""
@@ -65,8 +73,8 @@ class WorkerSettings:
     """How long running jobs may go on once the worker is told to end; 0 hands them back at once."""
     lease: float = 30.0
     """How long the store leaves a job to a worker that says nothing, 0.1 s to an hour; renewed at a third of it."""
-    hard_limit: float = 330.0
-    """After how long the store itself stops renewing a lease; at least the longest timeout and grace of any job."""
+    longest_run: float = 330.0
+    """The longest timeout with its grace of any task: a job that has not begun after this long is renewed no more."""
     max_lost: int = 3
     """Leases that a job may lose before it is a dead letter, 1 to 100."""
 
@@ -74,9 +82,10 @@ class WorkerSettings:
         _check("concurrency", self.concurrency, 1, LARGEST_CONCURRENCY)
         _check("drain_timeout", self.drain_timeout, 0, 86_400)
         _check("lease", self.lease, 0.1, 3600)
-        _check("hard_limit", self.hard_limit, self.lease, 30 * 86_400)
+        _check("longest_run", self.longest_run, 0.001, _LONGEST_RUN)
         _check("max_lost", self.max_lost, 1, 100)
-        Shares(self.queues)
+        if self.queues:
+            Shares(self.queues)
 
 
 class Worker:
@@ -104,7 +113,7 @@ class Worker:
         self._handlers = handlers
         self._tasks = [task.encode() for task in tasks]
         lease = round(settings.lease * 1000)
-        self._leases = Leases(connect, self._tell_from_thread, worker=self.id, lease=lease)
+        self._leases = Leases(connect, broker, self._tell_from_thread, worker=self.id, lease=lease)
         self._shares = Shares(settings.queues, strict=settings.strict)
         self._terms = LaneTerms(
             broker,
@@ -113,7 +122,8 @@ class Worker:
             self.metrics,
             worker=self.id,
             lease=lease,
-            hard=round(settings.hard_limit * 1000),
+            hard=round(max(settings.longest_run, _STORE_RENEWS) * 1000),
+            longest_run=settings.longest_run,
             max_lost=settings.max_lost,
             begin=self._begin,
             on_reply=self._heed_reply,
@@ -126,6 +136,28 @@ class Worker:
         self._hurrying = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: Runner | None = None
+        self._fault: BaseException | None = None
+
+    @classmethod
+    def of_app(cls, app: Jobs, settings: WorkerSettings | None = None, *, unknown: UnknownPolicy = "park") -> Self:
+        """A worker for the tasks of an application, in the running event loop.
+
+        Of the settings, the longest run and the most leases that a job may lose are always those of the tasks. `unknown`:
+        what becomes of a job whose task type is not among them.
+        """
+        options = [task.options for task in app.tasks.values()]
+        settings = settings or WorkerSettings()
+        if not settings.queues:
+            names = sorted({app.queue, *(each.queue for each in options)})
+            settings = replace(settings, queues=dict.fromkeys(names, 1))
+        if options:
+            settings = replace(
+                settings,
+                longest_run=max(each.timeout + each.grace for each in options) / 1000,
+                max_lost=max(each.max_lost for each in options),
+            )
+        handlers = TaskHandlers(app.tasks, unknown=unknown)
+        return cls(app.broker(), handlers, settings, connect=app.connect, tasks=app.tasks)
 
     # What others see
 
@@ -170,7 +202,10 @@ class Worker:
         self._draining.set()
 
     async def run(self) -> None:
-        """Work until `drain`, and return when everything has ended or was handed back."""
+        """Work until `drain`, and return when everything has ended or was handed back.
+
+        A part that breaks off, by a fault of ours, ends the worker as `drain` does, and is raised then.
+        """
         self._loop = asyncio.get_running_loop()
         self._runner = Runner(self._handlers, self.metrics, threads=self.settings.concurrency)
         try:
@@ -182,6 +217,8 @@ class Worker:
                     await self._wait_for_end(lanes, others)
                     self.state = "draining"
                 await self._drain(self._runner, lanes)
+            if self._fault is not None:
+                raise self._fault
         finally:
             self.state = "ended"
 
@@ -193,6 +230,7 @@ class Worker:
             # Neither a lane nor a watch ends by itself: one that did has met a fault of ours.
             if task is not draining and (failure := task.exception()) is not None:
                 _log.error("the worker ends, a part of it broke off", exc_info=failure)
+                self._fault = failure
 
     # The end
 

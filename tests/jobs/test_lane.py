@@ -62,7 +62,9 @@ async def test_a_lost_reply_is_asked_for_again_and_no_job_runs_twice_or_waits_fo
 
     ids = await enqueue(broker, "default", "handler", 200)
     broker.lose_reply_of_each = 3
-    async with working(broker, NamedHandlers(handler=handler), WorkerSettings(concurrency=40)) as worker:
+    async with working(
+        broker, NamedHandlers(handler=handler), WorkerSettings(queues={"default": 1}, concurrency=40)
+    ) as worker:
         await wait_until(lambda: completed(broker) == 200, timeout=20)
         assert worker.metrics.step_failures >= 3
     assert runs == Counter(ids)
@@ -75,7 +77,9 @@ async def test_finishes_travel_together_and_bring_new_jobs_in_the_same_call(brok
         return
 
     await enqueue(broker, "default", "handler", 1000)
-    async with working(broker, NamedHandlers(handler=handler), WorkerSettings(concurrency=100)) as worker:
+    async with working(
+        broker, NamedHandlers(handler=handler), WorkerSettings(queues={"default": 1}, concurrency=100)
+    ) as worker:
         await wait_until(lambda: completed(broker) == 1000)
         assert worker.metrics.round_trips <= 0.03 * 1000
     assert {lane for _, lane, finishes, claim in broker.steps if finishes == 50 and claim == 50} == {0, 1}
@@ -88,7 +92,9 @@ async def test_no_more_is_claimed_than_can_begin(broker: WatchedBroker) -> None:
         await going_on.wait()
 
     await enqueue(broker, "default", "handler", 300)
-    async with working(broker, NamedHandlers(handler=handler), WorkerSettings(concurrency=9)) as worker:
+    async with working(
+        broker, NamedHandlers(handler=handler), WorkerSettings(queues={"default": 1}, concurrency=9)
+    ) as worker:
         await wait_until(lambda: len(worker.running) == 9)
         assert broker.queue("default").counters["claimed"] == 9
         going_on.set()
@@ -101,7 +107,9 @@ async def test_any_number_of_slots_drains_a_queue(broker: WatchedBroker, concurr
         await asyncio.sleep(0)
 
     await enqueue(broker, "default", "handler", 400)
-    async with working(broker, NamedHandlers(handler=handler), WorkerSettings(concurrency=concurrency)):
+    async with working(
+        broker, NamedHandlers(handler=handler), WorkerSettings(queues={"default": 1}, concurrency=concurrency)
+    ):
         await wait_until(lambda: completed(broker) == 400)
     assert max(claim for _, _, _, claim in broker.steps) == min(64, -(-concurrency // 2))
 
@@ -150,7 +158,9 @@ async def test_while_the_store_is_gone_the_same_call_is_repeated_and_then_all_is
         await going_on.wait()
 
     await enqueue(broker, "default", "handler", 3)
-    async with working(broker, NamedHandlers(handler=handler), WorkerSettings(concurrency=4)) as worker:
+    async with working(
+        broker, NamedHandlers(handler=handler), WorkerSettings(queues={"default": 1}, concurrency=4)
+    ) as worker:
         await wait_until(lambda: len(worker.running) == 3)
         broker.is_gone = True
         going_on.set()
@@ -168,7 +178,7 @@ async def test_jobs_whose_reply_came_too_late_are_handed_back_and_not_begun(brok
     async def handler(run: Run) -> None:
         begun.append(run.id)
 
-    settings = WorkerSettings(concurrency=1, lease=0.3)
+    settings = WorkerSettings(queues={"default": 1}, concurrency=1, lease=0.3)
     async with working(broker, NamedHandlers(handler=handler), settings):
         broker.gate.clear()
         await enqueue(broker, "default", "handler")
@@ -197,7 +207,7 @@ async def test_a_process_holds_one_suspect_at_a_time(broker: WatchedBroker) -> N
     dead = {"worker": b"d" * 16, "lane": 0, "call": 1, "lease": 1}
     await MemoryBroker.step(broker, "default", claim=20, **dead)  # type: ignore[arg-type]
     await asyncio.sleep(0.005)
-    async with working(broker, NamedHandlers(handler=handler), WorkerSettings(concurrency=16)):
+    async with working(broker, NamedHandlers(handler=handler), WorkerSettings(queues={"default": 1}, concurrency=16)):
         await wait_until(lambda: completed(broker) == 20)
     assert most == 1
     assert not broker.queue("default").sets[JobState.DEAD].ranks

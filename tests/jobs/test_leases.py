@@ -17,7 +17,7 @@ from ropeline.lua.errors import StoreUnavailable
 from tests.jobs.working import NamedHandlers, enqueue, working
 from tests.support import wait_until
 
-SHORT = WorkerSettings(concurrency=4, lease=0.3)
+SHORT = WorkerSettings(queues={"default": 1}, concurrency=4, lease=0.3)
 
 
 class RenewalBroker(MemoryBroker):

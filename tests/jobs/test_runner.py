@@ -102,7 +102,9 @@ async def test_a_handler_that_cancels_itself_harms_no_other_one(broker: MemoryBr
         for name in ("at_once", "waiting", "plain"):
             await enqueue(broker, "default", name)
     async with working(
-        broker, NamedHandlers(at_once=at_once, waiting=waiting, plain=plain), WorkerSettings(concurrency=2)
+        broker,
+        NamedHandlers(at_once=at_once, waiting=waiting, plain=plain),
+        WorkerSettings(queues={"default": 1}, concurrency=2),
     ):
         await wait_until(lambda: counter(broker, "completed") == 10)
         await wait_until(lambda: count(broker, JobState.DEAD) == 5)
@@ -146,7 +148,7 @@ async def test_as_many_handlers_run_at_once_as_there_are_slots_and_never_more(br
         running -= 1
 
     await enqueue(broker, "default", "handler", 200)
-    async with working(broker, NamedHandlers(handler=handler), WorkerSettings(concurrency=7)):
+    async with working(broker, NamedHandlers(handler=handler), WorkerSettings(queues={"default": 1}, concurrency=7)):
         await wait_until(lambda: counter(broker, "completed") == 200)
     assert most == 7
 
@@ -158,7 +160,7 @@ async def test_sync_handlers_run_in_as_many_threads_as_there_are_slots(broker: M
         together.wait()
 
     await enqueue(broker, "default", "handler", 12)
-    async with working(broker, NamedHandlers(handler=handler), WorkerSettings(concurrency=4)):
+    async with working(broker, NamedHandlers(handler=handler), WorkerSettings(queues={"default": 1}, concurrency=4)):
         await wait_until(lambda: counter(broker, "completed") == 12)
 
 
@@ -214,7 +216,7 @@ async def test_a_hung_handler_ends_at_its_hard_end_and_keeps_its_slot(broker: Me
 
     handlers = NamedHandlers(stubborn=stubborn, threaded=threaded, other=other, timeout=0.02, grace=0.05)
     await enqueue(broker, "default", kind, 2)
-    async with working(broker, handlers, WorkerSettings(concurrency=2)) as worker:
+    async with working(broker, handlers, WorkerSettings(queues={"default": 1}, concurrency=2)) as worker:
         await wait_until(lambda: count(broker, JobState.DEAD) == 2)
         assert all(run.is_lost for run in begun)
         assert worker.metrics.used == 2
@@ -242,7 +244,7 @@ async def test_handlers_that_never_wait_let_the_loop_have_its_turn(broker: Memor
 
     await enqueue(broker, "default", "busy", 100)
     beating = asyncio.create_task(beat())
-    async with working(broker, NamedHandlers(busy=busy), WorkerSettings(concurrency=100)):
+    async with working(broker, NamedHandlers(busy=busy), WorkerSettings(queues={"default": 1}, concurrency=100)):
         await wait_until(lambda: counter(broker, "completed") == 100)
     beating.cancel()
     assert longest < 0.05

@@ -53,7 +53,7 @@ async def nothing(run: Run) -> None:
 
 
 def settings(**changes: Any) -> WorkerSettings:
-    return WorkerSettings(**{"concurrency": 4, "drain_timeout": 5, **changes})
+    return WorkerSettings(**{"queues": {"default": 1}, "concurrency": 4, "drain_timeout": 5, **changes})
 
 
 async def test_an_idle_worker_waits_and_does_not_poll(broker: CountingBroker) -> None:
@@ -279,7 +279,7 @@ async def test_each_outcome_is_counted_exactly(broker: CountingBroker) -> None:
         ("drain_timeout", -1),
         ("lease", 0),
         ("lease", float("nan")),
-        ("hard_limit", 1),
+        ("longest_run", 0),
         ("max_lost", 0),
     ],
 )

@@ -81,7 +81,7 @@ async def working(
     broker: Broker, handlers: NamedHandlers, settings: WorkerSettings | None = None
 ) -> AsyncIterator[Worker]:
     """A worker that works while the context lasts, and drains at its end."""
-    worker = Worker(broker, handlers, settings or WorkerSettings(), connect=lambda: broker)
+    worker = Worker(broker, handlers, settings or WorkerSettings(queues={"default": 1}), connect=lambda: broker)
     task = asyncio.create_task(worker.run())
     try:
         yield worker
