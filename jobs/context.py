@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Final, Protocol
 
-__all__ = ["JobContext", "RunFlags", "current_job", "running"]
+__all__ = ["JobContext", "RunFlags", "current_job", "enter", "running"]
 
 _NO_METADATA: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -81,6 +81,11 @@ _current: ContextVar[JobContext | None] = ContextVar("ropeline_job", default=Non
 def current_job() -> JobContext | None:
     """The job that the caller runs for, also far down in the calls of its handler; None outside of a handler."""
     return _current.get()
+
+
+def enter(job: JobContext) -> None:
+    """Make `job` the current one of this task or thread, or of the `contextvars.Context` that this is called in, for good."""
+    _current.set(job)
 
 
 @contextmanager

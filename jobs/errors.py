@@ -6,7 +6,8 @@ RopelineError
 │   ├── Undecodable          bytes that no job of ours can have been
 │   ├── UnknownTask          a task type that this program has not registered
 │   ├── Conflict             another live job holds the unique key: `holder` is its id
-│   └── JobFailed            a job that was waited for is dead, or was cancelled
+│   ├── JobFailed            a job that was waited for is dead, or was cancelled
+│   └── ResultGone           a job that was waited for has ended, and nothing of its result is kept
 ├── LockError                the lock `lock` is not the caller's
 │   ├── LockTaken            somebody else holds it: `owner`, for `purpose`, until `until`
 │   └── LockLost             it was held and is no more: its time ran out, or `by` took it away for `reason`
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from ropeline.lua.errors import RopelineError, StoreError
 
@@ -147,7 +149,7 @@ class ResultGone(JobError):
 
 
 class PartlyEnqueued(StoreError):
-    """The store failed during an `enqueue_many`: `outcomes` has a `ropeline.jobs.app.Outcome` for each job, in their order.
+    """The store failed during an `enqueue_many`: `outcomes` has a `ropeline.jobs.many.Outcome` for each job, in their order.
 
     The cause is the first failure. A draft whose outcome has an error may be enqueued again: its id stays the same.
     """

@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
+from contextvars import copy_context
 from dataclasses import dataclass
 
-from ropeline.jobs.context import JobContext, current_job, running
+from ropeline.jobs.context import JobContext, current_job, enter, running
 
 
 @dataclass
@@ -40,6 +41,13 @@ def test_there_is_a_current_job_inside_a_run_only() -> None:
         with running(inner):
             assert current_job() is inner
         assert current_job() is outer
+    assert current_job() is None
+
+
+def test_a_job_entered_in_a_context_of_its_own_stays_there() -> None:
+    context, job = copy_context(), a_job()
+    context.run(enter, job)
+    assert context.run(current_job) is job
     assert current_job() is None
 
 

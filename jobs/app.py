@@ -1,0 +1,333 @@
+"""An application's tasks, and the way in for its jobs: one object that producers and workers import."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar, overload
+
+from ropeline.jobs.backoff import Backoff, Exponential
+from ropeline.jobs.codec import codec_named, codec_numbered
+from ropeline.jobs.connections import Connections
+from ropeline.jobs.context import JobContext
+from ropeline.jobs.errors import UnknownTask
+from ropeline.jobs.handle import JobHandle
+from ropeline.jobs.ids import job_id
+from ropeline.jobs.many import Outcome, all_of, outcome_of, send
+from ropeline.jobs.names import check_name, check_task_type
+from ropeline.jobs.options import LARGEST_PAYLOAD, Seconds, TaskOptions, Unique, check_metadata, check_whole
+from ropeline.jobs.task import AsyncTask, JobDraft, SyncTask, Task
+from ropeline.lua.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from uuid import UUID
+
+    from ropeline.jobs.broker import Broker
+
+__all__ = ["Jobs"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NO_TEXT: Final[Mapping[str, str]] = MappingProxyType({})
+_DEFAULT_BACKOFF: Final = Exponential()
+
+
+class _Decorator(Protocol):
+    """What `Jobs.task` with options returns; its overloads are those of `Jobs.task` without."""
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # as below
+        self, function: Callable[Concatenate[object, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[Concatenate[object, P], R]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # as below
+        self, function: Callable[Concatenate[object, P], R], /
+    ) -> SyncTask[Concatenate[object, P], R]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # as below
+        self, function: Callable[Concatenate[JobContext, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # as below
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[JobContext, P], R], /) -> SyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+
+
+class Jobs:
+    """The jobs of one stage: defines tasks, enqueues, finds. Belongs to no event loop, and connects when it is first used.
+
+    ```
+    app = Jobs("redis://localhost", stage="prod")
+
+
+    @app.task
+    async def confirm(order: int) -> None: ...
+
+
+    handle = await confirm.enqueue(17)
+    ```
+
+    `url`: the store, as `ropeline.lua.address.ADDRESS_FORMS` says; `memory://` keeps jobs in this process, for tests.
+    `stage`: jobs of different stages never meet. `queue`: of tasks that name none. `namespace`: first part of every key.
+    `codec`: `json`, `msgpack` or `protobuf`. `queues`: names that may be used beside those of the tasks, `*` for any: an
+    enqueue to another queue is refused, for nobody may serve it. `metadata`: added to that of every job. `payload_limit`:
+    most bytes of a job's arguments, at most 983,040. `broker`: used instead of `url`: a function that makes one for an
+    event loop, or a broker; one broker serves all event loops that use this object, which a MemoryBroker can.
+
+    Each event loop has connections of its own; `async with app:` or `close` gives up those of the running one. The object
+    may be used again afterwards.
+
+    Raises:
+        ConfigurationError: an argument is wrong; a password in the URL is not shown.
+
+    """
+
+    def __init__(
+        self,
+        url: str = "redis://127.0.0.1:6379/0",
+        *,
+        stage: str = "prod",
+        queue: str = "default",
+        namespace: str = "jobs",
+        codec: str = "json",
+        queues: Iterable[str] = (),
+        metadata: Mapping[str, str] = _NO_TEXT,
+        payload_limit: int = LARGEST_PAYLOAD,
+        broker: Broker | Callable[[], Broker] | None = None,
+    ) -> None:
+        self.stage = check_name("stage", stage)
+        self.queue = check_name("queue", queue)
+        self.namespace = check_name("namespace", namespace)
+        self.codec = codec_named("codec", codec)
+        self.metadata = check_metadata(metadata)
+        self.payload_limit = check_whole("payload_limit", payload_limit, 1, LARGEST_PAYLOAD)
+        self.trace: Callable[[], Mapping[str, str]] | None = None
+        """Asked at each enqueue for the carrier of the trace that it belongs to, such as `{"traceparent": ...}`; None: not traced."""
+        named = [queues] if isinstance(queues, str) else list(queues)
+        self._allows_any_queue = "*" in named
+        self._queues = {self.queue, *(check_name("queues", name) for name in named if name != "*")}
+        self._tasks: dict[str, Task[..., Any]] = {}
+        self._connections = Connections(url, namespace=self.namespace, stage=self.stage, broker=broker)
+
+    def __repr__(self) -> str:
+        return f"<Jobs {self._connections.address} stage {self.stage}, {len(self._tasks)} tasks>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def tasks(self) -> Mapping[str, Task[..., Any]]:
+        """The tasks by their type."""
+        return MappingProxyType(self._tasks)
+
+    @property
+    def queues(self) -> frozenset[str]:
+        """The queues that jobs may be enqueued to; with `*` more than these."""
+        return frozenset(self._queues)
+
+    # Tasks
+
+    # A first parameter that takes any object takes a JobContext too, and is none: such functions come first.
+    @overload
+    def task(  # type: ignore[overload-overlap]  # the first that fits is meant
+        self, function: Callable[Concatenate[object, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[Concatenate[object, P], R]: ...
+    @overload
+    def task(  # type: ignore[overload-overlap]  # the first that fits is meant
+        self, function: Callable[Concatenate[object, P], R], /
+    ) -> SyncTask[Concatenate[object, P], R]: ...
+    @overload
+    def task(  # type: ignore[overload-overlap]  # the first that fits is meant
+        self, function: Callable[Concatenate[JobContext, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def task(  # type: ignore[overload-overlap]  # the first that fits is meant
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def task(self, function: Callable[Concatenate[JobContext, P], R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(
+        self,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        max_attempts: int = 5,
+        backoff: Backoff | Seconds = _DEFAULT_BACKOFF,
+        timeout: Seconds = 300,
+        grace: Seconds = 30,
+        deadline: Seconds | None = None,
+        priority: int = 5,
+        unique: Unique | None = None,
+        retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
+        give_up_on: type[BaseException] | tuple[type[BaseException], ...] = (),
+        result_ttl: Seconds = 0,
+        max_lost: int = 3,
+    ) -> _Decorator: ...
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        max_attempts: int = 5,
+        backoff: Backoff | Seconds = _DEFAULT_BACKOFF,
+        timeout: Seconds = 300,
+        grace: Seconds = 30,
+        deadline: Seconds | None = None,
+        priority: int = 5,
+        unique: Unique | None = None,
+        retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
+        give_up_on: type[BaseException] | tuple[type[BaseException], ...] = (),
+        result_ttl: Seconds = 0,
+        max_lost: int = 3,
+    ) -> Any:
+        """Make a function, async or not, a task of this application: `@app.task`, or `@app.task(...)` with options.
+
+        A parameter annotated JobContext is filled by the worker. To a type checker it is no argument of `enqueue` when it
+        stands first, or has a default such as `job: JobContext | None = None`.
+
+        `name`: the task's type in its jobs; None, `module:function`. It must stay the same while there are jobs of it.
+        `queue`: None, the application's. `max_attempts`: runs that may fail, 1 to 10,000; the last failure makes the job a
+        dead letter. `backoff`: the wait before the next attempt: Exponential, Fixed, seconds, or a function of
+        (attempt, error, job). `timeout`: longest run, at most 7 days. `grace`: what a run that was told to stop has left
+        before the lease is given up. `deadline`: how long after the moment at which it may first run a job is still of use;
+        None for ever. `priority`: 0 to 9, the highest first. `unique`: which jobs are the same. `retry_on`, `give_up_on`:
+        exceptions after which there is another attempt, and those of them after which there is none. `result_ttl`: how long
+        the completed job is kept with its result; 0, not at all. `max_lost`: leases that a job may lose before it is a dead
+        letter, 1 to 100. Lengths of time are seconds or timedeltas.
+
+        Raises:
+            ConfigurationError: an option is wrong, an annotation cannot travel, or another task has the name.
+
+        """
+
+        def decorate(function: Callable[..., Any]) -> Task[..., Any]:
+            options = TaskOptions.checked(
+                queue=self.queue if queue is None else queue,
+                max_attempts=max_attempts,
+                backoff=backoff,
+                timeout=timeout,
+                grace=grace,
+                deadline=deadline,
+                priority=priority,
+                unique=unique,
+                retry_on=retry_on,
+                give_up_on=give_up_on,
+                result_ttl=result_ttl,
+                max_lost=max_lost,
+            )
+            return self._add(function, name, options)
+
+        return decorate if function is None else decorate(function)
+
+    def find_task(self, type: str) -> Task[..., Any]:
+        """The task of this type; raises UnknownTask."""
+        task = self._tasks.get(type)
+        if task is None:
+            raise UnknownTask(type, list(self._tasks))
+        return task
+
+    def check_queue(self, queue: str) -> None:
+        """Raise ConfigurationError unless jobs may be enqueued to this queue."""
+        if queue not in self._queues and not self._allows_any_queue:
+            known = ", ".join(sorted(self._queues))
+            raise ConfigurationError("queue", queue, f"one of: {known}; Jobs(queues=[...]) names more, or * for any")
+
+    # Jobs
+
+    async def enqueue(self, draft: JobDraft[R]) -> JobHandle[R]:
+        """Enqueue one job that `Task.build` made; see `Task.enqueue`."""
+        (answer,) = await self.broker().enqueue(draft.queue, [draft.job])
+        outcome = outcome_of(draft, answer)
+        if outcome.handle is None:
+            raise outcome.error or AssertionError
+        return outcome.handle
+
+    def enqueue_sync(self, draft: JobDraft[R]) -> JobHandle[R]:
+        """Enqueue one job from a thread that has no event loop; see `Task.enqueue_sync`."""
+        return self._connections.run_sync(lambda: self.enqueue(draft), instead="await task.enqueue(...)")
+
+    async def enqueue_many(self, drafts: Iterable[JobDraft[R]]) -> list[Outcome[R]]:
+        """Enqueue jobs that `Task.build` made, in calls of at most 100 jobs and 1 MiB each; what became of each, in their order.
+
+        All drafts are made before the first is sent, so that a wrong argument in the last one enqueues nothing. Jobs of one
+        queue are sent in their order. A job whose unique key is held is an outcome here, also with `on_conflict="raise"`.
+
+        Raises:
+            PartlyEnqueued: the store failed; its `outcomes` tell for each job whether it is in, may be in, or was not sent.
+
+        """
+        return await send(self.broker, await all_of(drafts))
+
+    def job(self, queue: str, id: UUID | bytes | str) -> JobHandle[Any]:
+        """A handle of any job, whose result is plain data; `Task.handle` gives one with the task's type. Nothing is asked yet."""
+        return self.make_handle(check_name("queue", queue), job_id("id", id), read=_plain_result)
+
+    def make_handle(self, queue: str, id: bytes, *, read: Callable[[bytes], R], is_new: bool = False) -> JobHandle[R]:
+        """A handle that asks this application's broker, and reads a result by `read`."""
+        return JobHandle(queue, id, broker=self.broker, read=read, is_new=is_new)
+
+    # Connections
+
+    def connect(self) -> Broker:
+        """A broker for an event loop that looks after it itself, and closes it; with `memory://` and `broker=` the one there is."""
+        return self._connections.connect()
+
+    def broker(self) -> Broker:
+        """The broker of the running event loop, made when it is first asked for; raises RuntimeError without a loop."""
+        return self._connections.broker()
+
+    async def close(self) -> None:
+        """Give up the connections of the running event loop, and those of `enqueue_sync`."""
+        await self._connections.close()
+
+    def close_sync(self) -> None:
+        """Give up the connections of `enqueue_sync`, in a program without an event loop of its own."""
+        self._connections.close_sync()
+
+    def _add(self, function: Callable[..., Any], name: str | None, options: TaskOptions) -> Task[..., Any]:
+        given: object = function
+        if not callable(given) or isinstance(given, type | Task) or not hasattr(given, "__qualname__"):
+            raise ConfigurationError("task", given, "a function")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ConfigurationError("task", function, "a function that returns, not one that yields")
+        type_ = check_task_type("name", _default_type(function) if name is None else name)
+        if type_ in self._tasks:
+            raise ConfigurationError("name", type_, "a name that no other task of this application has")
+        kind: type[Task[..., Any]] = AsyncTask if inspect.iscoroutinefunction(function) else SyncTask
+        task = kind(self, function, type_, options)
+        self._tasks[type_] = task
+        self._queues.add(options.queue)
+        return task
+
+
+def _default_type(function: Callable[..., Any]) -> str:
+    module = function.__module__
+    if module == "__main__":
+        # A worker imports the same file under its own name.
+        main = sys.modules["__main__"]
+        spec = getattr(main, "__spec__", None)
+        file = getattr(main, "__file__", None)
+        module = spec.name if spec is not None else Path(file).stem if file else module
+    return f"{module}:{function.__qualname__}"
+
+
+def _plain_result(data: bytes) -> Any:
+    return codec_numbered(data[0]).decode(data[1:])

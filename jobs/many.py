@@ -1,0 +1,107 @@
+"""Enqueues many jobs in few calls, and tells for each what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from ropeline.jobs.broker import LARGEST_ENQUEUE
+from ropeline.jobs.errors import Conflict, PartlyEnqueued, QueueFull
+from ropeline.jobs.records import Enqueued, EnqueueResult
+from ropeline.lua.errors import StoreError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from ropeline.jobs.broker import Broker
+    from ropeline.jobs.handle import JobHandle
+    from ropeline.jobs.task import JobDraft
+
+__all__ = ["Outcome", "all_of", "outcome_of", "send"]
+
+R = TypeVar("R")
+
+_LARGEST_CALL: Final = 1024 * 1024
+_DRAFTS_A_TURN: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[R]):
+    """What became of one draft.
+
+    `result`: None when the store failed before it answered. `handle`: of the job that is there now, which is the holder's
+    after CONFLICT; None with an `error`. `error`: a StoreError, or the Conflict of a task that says `on_conflict="raise"`.
+    """
+
+    draft: JobDraft[R]
+    result: EnqueueResult | None
+    handle: JobHandle[R] | None
+    error: StoreError | Conflict | None = None
+
+
+def outcome_of(draft: JobDraft[R], answer: Enqueued) -> Outcome[R]:
+    """What a broker's answer means for the draft."""
+    result = answer.result
+    if result is EnqueueResult.CONFLICT:
+        if draft.unique is not None and draft.unique.on_conflict == "raise":
+            return Outcome(draft, result, None, Conflict(draft.task.type, answer.holder))
+        return Outcome(draft, result, draft.handle(answer.holder, is_new=False))
+    return Outcome(draft, result, draft.handle(draft.job.id, is_new=result is EnqueueResult.ENQUEUED))
+
+
+async def all_of(drafts: Iterable[JobDraft[R]]) -> list[JobDraft[R]]:
+    """The drafts as a list; making thousands of them does not hold up everything else in the loop."""
+    made: list[JobDraft[R]] = []
+    for draft in drafts:
+        made.append(draft)
+        if len(made) % _DRAFTS_A_TURN == 0:
+            await asyncio.sleep(0)
+    return made
+
+
+async def send(broker: Callable[[], Broker], drafts: Sequence[JobDraft[R]]) -> list[Outcome[R]]:
+    """Enqueue the drafts, those of one queue in their order; see `Jobs.enqueue_many`."""
+    outcomes: dict[int, Outcome[R]] = {}
+    full: dict[str, StoreError] = {}
+    broken: StoreError | None = None
+    first: StoreError | None = None
+    for queue, places in _chunks(drafts):
+        error: StoreError | None = broken or full.get(queue)
+        if error is not None:
+            error = StoreUnavailable(f"not sent, since an earlier call failed: {error}")
+        else:
+            try:
+                answers = await broker().enqueue(queue, [drafts[place].job for place in places])
+            except StoreError as failure:
+                error = failure
+                first = first or failure
+                # A full queue says nothing about the others; anything else would only fail again, more slowly.
+                if isinstance(failure, QueueFull):
+                    full[queue] = failure
+                else:
+                    broken = failure
+            else:
+                for place, answer in zip(places, answers, strict=True):
+                    outcomes[place] = outcome_of(drafts[place], answer)
+                continue
+        for place in places:
+            outcomes[place] = Outcome(drafts[place], None, None, error)
+    told = [outcomes[place] for place in range(len(drafts))]
+    if first is not None:
+        raise PartlyEnqueued(told) from first
+    return told
+
+
+def _chunks(drafts: Sequence[JobDraft[Any]]) -> list[tuple[str, list[int]]]:
+    """The places of the drafts that travel together, each chunk with its queue, in the order in which they begin."""
+    chunks: list[tuple[str, list[int]]] = []
+    open_: dict[str, tuple[list[int], int]] = {}
+    for place, draft in enumerate(drafts):
+        size = len(draft.job.body)
+        places, total = open_.get(draft.queue, ([], 0))
+        if not places or len(places) == LARGEST_ENQUEUE or total + size > _LARGEST_CALL:
+            places, total = [], 0
+            chunks.append((draft.queue, places))
+        places.append(place)
+        open_[draft.queue] = places, total + size
+    return chunks
