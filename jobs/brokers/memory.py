@@ -74,6 +74,8 @@ _MOST_DEAD: Final = 10_000
 _DEAD_AGE: Final = 90 * _DAY
 _CANCELLED_AGE: Final = _DAY
 _PARKED_AGE: Final = 7 * _DAY
+_WORKER_AGE: Final = 3_600_000
+_WORKERS_PER_STEP: Final = 5
 _MOST_UNPARKED: Final = 100
 _PRIORITY_BAND: Final = 1 << 42
 _CURSOR: Final = re.compile(r"([01])-([0-9]{1,16})-([0-9a-f]{32})")
@@ -154,6 +156,8 @@ class MemoryQueue:
         """Unique key -> the job that holds it, and the wall ms at which the hold ends, 0 none."""
         self.calls: dict[tuple[bytes, int], tuple[int, StepReply]] = {}
         """Worker and lane -> number and reply of its last call."""
+        self.workers: dict[bytes, int] = {}
+        """Worker -> wall ms of its last step."""
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.clock = 0
         """The queue clock, ms; begins at the wall ms of the first step."""
@@ -224,8 +228,17 @@ class MemoryQueue:
             next_due=self.next_due(),
             paused=paused,
         )
+        self.workers[worker] = now
+        self._forget_workers(now)
         self.calls[worker, lane] = call, reply
         return reply
+
+    def _forget_workers(self, now: int) -> None:
+        """Whoever has not called for an hour repeats no call."""
+        gone = [worker for worker, seen in self.workers.items() if seen <= now - _WORKER_AGE]
+        for worker in sorted(gone, key=lambda worker: (self.workers[worker], worker))[:_WORKERS_PER_STEP]:
+            del self.workers[worker]
+            self.calls = {lane: kept for lane, kept in self.calls.items() if lane[0] != worker}
 
     def _advance_clock(self, now: int) -> None:
         if self.seen is None:
@@ -303,12 +316,13 @@ class MemoryQueue:
 
     def _reap(self, now: int, job: MemoryJob, max_lost: int) -> None:
         self.counters["lost"] += 1
+        if job.is_cancelling:
+            self._end(now, job, JobState.CANCELLED)
+            return
         # Of a batch whose worker has died, only the one that was a suspect already can have been to blame each time.
         job.lost = job.lost + 1 if job.was_suspect else max(job.lost, 1)
         if job.lost >= max_lost:
             self._bury(now, job, b"poison", b"lost %d leases" % job.lost)
-        elif job.is_cancelling:
-            self._end(now, job, JobState.CANCELLED)
         else:
             self._make_pending(job, job.ready)
 

@@ -1,0 +1,326 @@
+"""Whatever happens to a queue, the promises hold, and the Redis broker says and stores what the one in memory does."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from collections.abc import Coroutine
+from typing import Any, TypeVar, cast
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from loadtests.campaign.blocking import BlockingClient
+from ropeline.jobs.broker import Broker
+from ropeline.jobs.brokers.memory import MemoryBroker
+from ropeline.jobs.brokers.redis import RedisBroker
+from ropeline.jobs.records import Claimed, Finish, FinishKind, JobState, JobView, NewJob, StepReply
+from ropeline.lua.client import Client
+from ropeline.lua.keys import QueueKeys, queues_key
+from tests.jobs.brokers.ledger import Ledger
+from tests.jobs.brokers.stage import DAY, NAMESPACE, TestTime
+from tests.servers import Server
+
+T = TypeVar("T")
+
+LARGE = os.environ.get("ROPELINE_LARGE") == "1"
+HOUR = 3_600_000
+QUEUE = "work"
+WORKERS = [bytes([number]) * 16 for number in (1, 2, 3)]
+KEYS = [b"key%013d" % number for number in range(3)]
+DAYS = [DAY, 7 * DAY, 90 * DAY]
+_stages = itertools.count(1)
+
+choices = st.integers(0, 10_000)
+short_times = st.sampled_from([0, 0, 1, 500, 2_000, 20_000])
+new_jobs = st.fixed_dictionaries(
+    {
+        "known": st.sampled_from([None] * 9 + [0, 1, 2]),
+        "body": st.sampled_from([b"", b"body", b"body", bytes(20_000)]),
+        "time": st.sampled_from(["", "", "", "delay", "due"]),
+        "length": st.sampled_from([-500, 1, 500, 2_000, 20_000]),
+        "priority": st.sampled_from([5, 5, 5, 5, 0, 9]),
+        "unique": st.sampled_from([b""] * 4 + KEYS),
+        "unique_for": st.sampled_from([0, 0, 3_000]),
+        "until_start": st.booleans(),
+    }
+)
+finishes = st.fixed_dictionaries(
+    {
+        "which": st.one_of(st.integers(0, 4), st.integers(0, 4), choices),
+        "kind": st.sampled_from([*FinishKind, FinishKind.COMPLETED, FinishKind.RETRY, FinishKind.RELEASE]),
+        "delay": short_times,
+        "keep": st.sampled_from([0, 0, 3_000, 50_000]),
+        "error": st.sampled_from([b"", b"it broke", b"\xff" * 1_030]),
+        "detail": st.sampled_from([b"mail", b"mail:big"]),
+    }
+)
+ACTIONS = {
+    "enqueue": st.fixed_dictionaries({"specs": st.lists(new_jobs, min_size=1, max_size=5)}),
+    "step": st.fixed_dictionaries(
+        {
+            "lane": st.tuples(st.integers(0, 2), st.integers(0, 1)),
+            "specs": st.lists(finishes, max_size=5),
+            "claim": st.sampled_from([0, 1, 1, 3, 10, 64]),
+            "suspects": st.sampled_from([True, True, False]),
+            "lease": st.sampled_from([1_000, 5_000, 30_000]),
+            "hard": st.sampled_from([2_000, 20_000, 60_000]),
+            "max_lost": st.sampled_from([1, 2, 3, 3, 3]),
+        }
+    ),
+    "repeat": st.fixed_dictionaries({"which": choices}),
+    "renew": st.fixed_dictionaries(
+        {
+            "worker": st.integers(0, 2),
+            "which": st.lists(st.one_of(st.integers(0, 4), choices), min_size=1, max_size=5),
+            "lease": st.sampled_from([1_000, 5_000, 30_000]),
+        }
+    ),
+    "cancel": st.fixed_dictionaries({"which": choices}),
+    "requeue": st.fixed_dictionaries({"which": st.lists(choices, min_size=1, max_size=4)}),
+    "purge": st.fixed_dictionaries(
+        {
+            "state": st.sampled_from(
+                [
+                    JobState.DEAD,
+                    JobState.COMPLETED,
+                    JobState.CANCELLED,
+                    JobState.PARKED,
+                    JobState.SCHEDULED,
+                    JobState.RETRY,
+                ]
+            ),
+            "limit": st.sampled_from([1, 2, 1_000]),
+            "which": st.one_of(st.just([]), st.just([]), st.lists(choices, min_size=1, max_size=4)),
+        }
+    ),
+    "unpark": st.fixed_dictionaries({"task": st.sampled_from([b"mail", b"mail:big", b"other"])}),
+    "pause": st.fixed_dictionaries({"after": st.sampled_from([0, 3_000])}),
+    "resume": st.just({}),
+    "pass_time": st.fixed_dictionaries(
+        {
+            "by": st.sampled_from(
+                [-3_600_000, -5_000, -1, 1, 500, 999, 1_000, 4_999, 5_000, 10_000, 10_001, 3_600_000, *DAYS]
+            )
+        }
+    ),
+    "pass_time_in_steps": st.fixed_dictionaries(
+        {"by": st.sampled_from([1_000, 5_000, 9_999, 10_000]), "times": st.integers(2, 7)}
+    ),
+    "pass_time_until_due": st.fixed_dictionaries({"off": st.integers(-1, 1)}),
+    "read_pages": st.fixed_dictionaries({"state": st.sampled_from(list(JobState)), "limit": st.integers(1, 3)}),
+}
+LIKELY = [
+    *["step"] * 9,
+    *["enqueue"] * 5,
+    *["pass_time_in_steps"] * 3,
+    *["renew"] * 2,
+    "pass_time",
+    "pass_time_until_due",
+]
+actions = st.sampled_from([*LIKELY, *ACTIONS]).flatmap(lambda name: st.tuples(st.just(name), ACTIONS[name]))
+
+
+def finished(call: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that waits for nothing but its turn."""
+    while True:
+        try:
+            call.send(None)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+
+class BrokerMachine(RuleBasedStateMachine):
+    """Random calls, each made on every broker; the first one's replies go into the ledger."""
+
+    client: BlockingClient | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time = TestTime()
+        self.stage = f"machine-{next(_stages)}"
+        self.brokers: list[Broker] = [MemoryBroker(clock=self.time.memory)]
+        if self.client is not None:
+            self.brokers.append(
+                RedisBroker(
+                    "redis://unused",
+                    namespace=NAMESPACE,
+                    stage=self.stage,
+                    client=cast(Client, self.client),
+                    test_clock=self.time.store,
+                )
+            )
+        self.ledger = Ledger()
+        self.ids: list[bytes] = []
+        self.deliveries: list[tuple[int, Claimed]] = []
+        self.calls: dict[tuple[int, int], dict[str, Any]] = {}
+        self.numbers: Counter[tuple[int, int]] = Counter()
+        self.seen: dict[int, int] = {}
+        self.fresh_ids = ((number * 7919 % 65_536).to_bytes(2, "big") + bytes(14) for number in itertools.count(1))
+
+    def teardown(self) -> None:
+        if self.client is not None:
+            keys = QueueKeys(NAMESPACE, self.stage, QUEUE).step()
+            self.client.pipeline([("DEL", key) for key in (*keys, queues_key(NAMESPACE, self.stage))])
+        super().teardown()
+
+    # One rule for all: as rules of their own, most would be switched off in most examples.
+    @rule(action=actions)
+    def act(self, action: tuple[str, dict[str, Any]]) -> None:
+        name, arguments = action
+        getattr(self, name)(**arguments)
+        self.look()
+
+    def look(self) -> None:
+        """Every job as it stands on every broker, and the promises."""
+        depths = self.ask("depths", QUEUE)
+        lists: dict[JobState, list[JobView]] = {state: [] for state in JobState}
+        for state in JobState:
+            if getattr(depths, state):
+                lists[state] = self.ask("jobs_in", QUEUE, state, limit=1_000).jobs
+        self.ledger.check(self.time.now, depths, lists)
+
+    def ask(self, name: str, *arguments: Any, **options: Any) -> Any:
+        """Make one call on every broker; all must answer the same."""
+        first, *others = [finished(getattr(broker, name)(*arguments, **options)) for broker in self.brokers]
+        for other in others:
+            assert (name, other) == (name, first)
+        return first
+
+    def enqueue(self, specs: list[dict[str, Any]]) -> None:
+        jobs = [self._new_job(**spec) for spec in specs]
+        answers = self.ask("enqueue", QUEUE, jobs)
+        self.ids += [job.id for job in jobs if job.id not in self.ids]
+        self.ledger.enqueued(self.time.now, jobs, answers)
+
+    def _new_job(self, known: int | None, time: str, length: int, **details: Any) -> NewJob:
+        is_new = known is None or known >= len(self.ids)
+        id_ = next(self.fresh_ids) if is_new or known is None else self.ids[-1 - known]
+        if time == "due":
+            details["due"] = self.time.now + length
+        elif time == "delay":
+            details["delay"] = abs(length)
+        return NewJob(id_, **details)
+
+    def step(self, lane: tuple[int, int], specs: list[dict[str, Any]], **options: Any) -> None:
+        worker, number = lane
+        # No lane ends one run in two ways.
+        ends = list({(end.id, end.fence): end for spec in specs if (end := self._finish(worker, **spec))}.values())
+        self.numbers[lane] += 1
+        arguments = {
+            "worker": WORKERS[worker],
+            "lane": number,
+            "call": self.numbers[lane],
+            "finishes": ends,
+            **options,
+        }
+        reply: StepReply = self.ask("step", QUEUE, **arguments)
+        self.calls[lane], self.seen[worker] = arguments, self.time.now
+        # Whoever has not called for an hour has no last call any more.
+        self.calls = {lane: kept for lane, kept in self.calls.items() if self.seen[lane[0]] > self.time.now - HOUR}
+        self.ledger.stepped(ends, reply)
+        self.deliveries += [(worker, delivery) for delivery in reply.claimed]
+
+    def _finish(self, worker: int, which: int, **details: Any) -> Finish | None:
+        own = [delivery for holder, delivery in self.deliveries if holder == worker]
+        if which > 4 and self.deliveries:  # anybody's, of any time
+            own = [delivery for _, delivery in self.deliveries]
+        if not own:
+            return None
+        delivery = own[-1 - which % len(own)]
+        return Finish(id=delivery.id, fence=delivery.fence, result=b"result", **details)
+
+    def repeat(self, which: int) -> None:
+        if not self.calls:
+            return
+        arguments = list(self.calls.values())[which % len(self.calls)]
+        replies = [finished(broker.step(QUEUE, **arguments)) for broker in self.brokers]
+        # A store reads the bodies anew, and leaves out what is not there any more.
+        for reply in replies:
+            reply.claimed[:] = [delivery for delivery in reply.claimed if self.ledger.is_there(delivery.id)]
+        assert replies == [replies[0]] * len(replies)
+
+    def renew(self, worker: int, which: list[int], lease: int) -> None:
+        if self.deliveries:
+            recent = [self.deliveries[-1 - number % len(self.deliveries)][1] for number in which]
+            held = [(delivery.id, delivery.fence) for delivery in recent]
+            self.ask("renew", QUEUE, worker=WORKERS[worker], held=held, lease=lease)
+
+    def cancel(self, which: int) -> None:
+        if self.ids:
+            self.ask("cancel", QUEUE, self.ids[which % len(self.ids)])
+
+    def requeue(self, which: list[int]) -> None:
+        if self.ids:
+            ids = [self.ids[number % len(self.ids)] for number in which]
+            self.ledger.requeued(self.time.now, ids, self.ask("requeue", QUEUE, ids))
+
+    def purge(self, state: JobState, limit: int, which: list[int]) -> None:
+        ids = [self.ids[number % len(self.ids)] for number in which if self.ids]
+        first = {job.id for job in self.ask("jobs_in", QUEUE, state, limit=1_000 if ids else limit).jobs}
+        purged = first & set(ids) if ids else first
+        assert self.ask("purge", QUEUE, state, limit=limit, ids=ids) == len(purged)
+        self.ledger.purged |= purged
+
+    def unpark(self, task: bytes) -> None:
+        self.ask("unpark", QUEUE, task)
+
+    def pause(self, after: int) -> None:
+        self.ask("pause", QUEUE, reason="a reason", resume_after=after)
+
+    def resume(self) -> None:
+        self.ask("resume", QUEUE)
+
+    def pass_time(self, by: int) -> None:
+        self.time.advance(by)
+
+    def pass_time_in_steps(self, by: int, times: int) -> None:
+        """As where somebody tends the queue, so that leases run out."""
+        for _ in range(times):
+            self.time.advance(by)
+            self.step((0, 0), [], max_lost=3)
+
+    def pass_time_until_due(self, off: int) -> None:
+        due = self.ask("depths", QUEUE).next_due
+        if due:
+            self.time.advance(due - self.time.now + off)
+
+    def read_pages(self, state: JobState, limit: int) -> None:
+        whole = self.ask("jobs_in", QUEUE, state, limit=1_000).jobs
+        for broker in self.brokers:
+            read: list[JobView] = []
+            cursor = ""
+            while True:
+                page = finished(broker.jobs_in(QUEUE, state, cursor=cursor, limit=limit))
+                read += page.jobs
+                cursor = page.cursor
+                if not cursor:
+                    break
+            assert read == whole
+
+
+def run(machine: type[BrokerMachine], examples: int) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples * 20 if LARGE else examples,
+            stateful_step_count=60 if LARGE else 40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_whatever_happens_the_promises_of_a_queue_hold() -> None:
+    run(BrokerMachine, 80)
+
+
+def test_the_redis_broker_answers_and_stores_what_the_one_in_memory_does(valkey: Server) -> None:
+    client = BlockingClient(valkey.port)
+    try:
+        run(type("ConnectedBrokerMachine", (BrokerMachine,), {"client": client}), 60)
+    finally:
+        client.close()
