@@ -6,14 +6,15 @@ import asyncio
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable, Coroutine
 
-    from ropeline.cli.parser import Commands
+    from ropeline.cli.parser import Commands, Parser
 
-__all__ = ["add_commands", "run_gate"]
+__all__ = ["add_commands", "run_gate", "run_jobs"]
 
 
 def add_commands(commands: Commands) -> None:
@@ -23,19 +24,46 @@ def add_commands(commands: Commands) -> None:
         help="what the gate adds to a request, and what a decision costs",
         description="Measure the gate beside its own baseline: an awaited PING, and the same site without the gate.",
     )
-    gate.add_argument("--json", action="store_true", help="print one JSON object")
-    gate.add_argument("--quick", action="store_true", help="few rounds: shows that it works, not how fast it is")
-    gate.add_argument(
+    _add_options(gate)
+    gate.set_defaults(handler="ropeline.cli.bench:run_gate")
+    jobs = commands.add_parser(
+        "jobs",
+        help="how many jobs a second go in and out",
+        description="Measure the job engine beside its own baseline: one awaited LPUSH after another of the same client.",
+    )
+    _add_options(jobs)
+    jobs.set_defaults(handler="ropeline.cli.bench:run_jobs")
+
+
+def _add_options(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--quick", action="store_true", help="few rounds: shows that it works, not how fast it is")
+    parser.add_argument(
         "--redis-url",
         metavar="URL",
         help="measure with this Redis or Valkey instead of an own one (else ROPELINE_REDIS_URL, REDIS_URL)",
     )
-    gate.set_defaults(handler="ropeline.cli.bench:run_gate")
 
 
 def run_gate(options: Namespace) -> int:
     """Run the gate's benchmark on the server that was named, or on one of its own."""
     from ropeline.bench.gate import bench_gate, table
+
+    return _run(options, bench_gate, table)
+
+
+def run_jobs(options: Namespace) -> int:
+    """Run the job engine's benchmark on the server that was named, or on one of its own."""
+    from ropeline.bench.jobs import bench_jobs, jobs_table
+
+    return _run(options, bench_jobs, jobs_table)
+
+
+def _run(
+    options: Namespace,
+    bench: Callable[..., Coroutine[Any, Any, dict[str, Any]]],
+    table: Callable[[dict[str, Any]], str],
+) -> int:
     from ropeline.server import EmbeddedServer
 
     def tell(progress: str) -> None:
@@ -44,10 +72,10 @@ def run_gate(options: Namespace) -> int:
 
     url = options.redis_url or os.environ.get("ROPELINE_REDIS_URL") or os.environ.get("REDIS_URL")
     if url:
-        figures = asyncio.run(bench_gate(url, tell, quick=options.quick))
+        figures = asyncio.run(bench(url, tell, quick=options.quick))
     else:
         with EmbeddedServer() as server:
-            figures = asyncio.run(bench_gate(server.url, tell, quick=options.quick))
+            figures = asyncio.run(bench(server.url, tell, quick=options.quick))
     tell("")
     print(json.dumps(figures) if options.json else table(figures))
     return 0
