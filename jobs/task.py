@@ -64,6 +64,8 @@ class Task(Generic[P, R]):
     `options`: what `Jobs.task` was given, in ms. `arguments`: its signature.
     """
 
+    __name__: str
+
     def __init__(self, app: Jobs, function: Callable[..., Any], type: str, options: TaskOptions) -> None:
         self.app = app
         self.function = function
