@@ -195,7 +195,10 @@ class Worker:
     def drain(self) -> None:
         """End: claim nothing more, hand back what has not begun, and let what runs finish; the second time, at once."""
         if self._draining.is_set():
+            _log.info("the worker ends at once")
             self._hurrying.set()
+        else:
+            _log.info("the worker ends when its %d running jobs have ended", self.metrics.used)
         self.quiet()
         if self._runner is not None:
             self._runner.hand_back()

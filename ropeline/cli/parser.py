@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, NoReturn, TypeAlias
 
 from ropeline import __version__
-from ropeline.cli import bench, faults
+from ropeline.cli import bench, faults, worker_command
 from ropeline.cli.errors import UsageError
 from ropeline.cli.options import add_json, add_place, whole_number
 
@@ -45,6 +45,7 @@ def build_parser() -> Parser:
     _add_tenant(commands)
     _add_status(commands)
     _add_doctor(commands)
+    worker_command.add_worker_command(commands)
     _add_group(commands, "bench", "measure the gate on this machine", bench.add_commands)
     _add_group(commands, "faults", "show what becomes of visitors when the store fails", faults.add_commands)
     return parser
