@@ -1,0 +1,113 @@
+--- @include "queue/moves"
+--- @include "queue/wake"
+-- read_jobs(first): the jobs that pack_job in queue_scripts.py made, from ARGV[first] on, and their ids; or nil and what is wrong.
+local HEAD = '<c16BBddd'
+local HEAD_LENGTH, LIMIT_LENGTH = 42, 26
+
+local function read_jobs(first)
+  local jobs, ids = {}, {}
+  for index = first, #ARGV do
+    local packed = ARGV[index]
+    if #packed < HEAD_LENGTH then
+      return nil, 'one is too short'
+    end
+    local job = {}
+    job.id, job.flags, job.priority, job.due, job.delay, job.unique_for = struct.unpack(HEAD, packed)
+    local starts = HEAD_LENGTH + 1
+    job.unique = ''
+    if is_set(job.flags, IS_UNIQUE) then
+      job.unique = string.sub(packed, starts, starts + 15)
+      starts = starts + 16
+    end
+    job.limit = ''
+    if is_set(job.flags, IS_LIMITED) then
+      job.limit = string.sub(packed, starts, starts + LIMIT_LENGTH - 1)
+      starts = starts + LIMIT_LENGTH
+    end
+    job.body = string.sub(packed, starts)
+    if job.priority > 9 or not (job.due >= 0 and job.due < BAND and job.delay >= 0 and job.delay < BAND and job.unique_for >= 0) then
+      return nil, 'priority, due, delay or unique_for is out of range'
+    end
+    jobs[#jobs + 1] = job
+    ids[#ids + 1] = job.id
+  end
+  return jobs, ids
+end
+
+-- take_in(jobs, ids, now, large_from): puts jobs into the queue; for each 0 and nothing, 1 and nothing when it is known, or 2
+-- and the id that holds its unique key, one after the other.
+local function take_in(jobs, ids, now, large_from)
+  local known = redis.call('HMGET', BODY, unpack(ids))
+  local reply, seen = {}, {}
+  local bodies, larges, pending, scheduled, limited = {}, {}, {}, {}, {}
+  local taken, earliest = 0, nil
+  for index, job in ipairs(jobs) do
+    local result, holder = 0, ''
+    if known[index] or seen[job.id] then
+      result = 1
+    elseif job.unique ~= '' then
+      local other = unique_holder(UNIQUE, job.unique, now)
+      if other then
+        result, holder = 2, other
+      else
+        local ends = job.unique_for > 0 and now + job.unique_for or 0
+        redis.call('HSET', UNIQUE, job.unique, struct.pack('<c16d', job.id, ends))
+      end
+    end
+    if result == 0 then
+      seen[job.id] = true
+      taken = taken + 1
+      local flags = job.flags
+      if #job.body >= large_from then
+        flags = flags + IS_LARGE
+        larges[#larges + 1] = job.id
+        larges[#larges + 1] = job.body
+        job.body = ''
+      end
+      bodies[#bodies + 1] = job.id
+      bodies[#bodies + 1] = string.char(flags, job.priority) .. job.unique .. job.limit .. job.body
+      local due = math.max(job.due, job.delay > 0 and now + job.delay or 0)
+      if due > now then
+        scheduled[#scheduled + 1] = due
+        scheduled[#scheduled + 1] = job.id
+        earliest = math.min(earliest or due, due)
+      elseif job.limit ~= '' then
+        limited[#limited + 1] = { job.id, bodies[#bodies] }
+      else
+        pending[#pending + 1] = pending_score(job.priority, now)
+        pending[#pending + 1] = job.id
+      end
+    end
+    reply[#reply + 1] = result
+    reply[#reply + 1] = holder
+  end
+  if taken == 0 then
+    return reply
+  end
+  redis.call('HSET', BODY, unpack(bodies))
+  if #larges > 0 then
+    redis.call('HSET', LARGE_BODY, unpack(larges))
+  end
+  local wakes = #pending > 0
+  if #pending > 0 then
+    redis.call('ZADD', PENDING, unpack(pending))
+  end
+  if #limited > 0 then
+    local queue = { now = now, virtual = tonumber(redis.call('HGET', CONF, 'virtual')) or now }
+    for _, job in ipairs(limited) do
+      local runs = admit(queue, job[1], job[2], unpack_meta(nil), read_limit(job[2]))
+      wakes = wakes or runs
+    end
+    redis.call('HSETNX', CONF, 'virtual', queue.virtual)
+  end
+  if #scheduled > 0 then
+    local first = redis.call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')
+    wakes = wakes or not first[2] or earliest < tonumber(first[2])
+    redis.call('ZADD', SCHEDULED, unpack(scheduled))
+  end
+  redis.call('HINCRBY', CONF, 'enqueued', taken)
+  if wakes then
+    wake_one(WAKE)
+  end
+  return reply
+end
