@@ -53,6 +53,8 @@ campaign_small := --seeds 1 --steps 300
 campaign_large := --seeds 40 --steps 2000
 fuzz_small := --requests 5000
 fuzz_large := --requests 100000
+kills_small := --workers 10 --servers 2 --replies 10
+kills_large := --workers 500 --servers 200 --replies 300
 
 .PHONY: campaign
 campaign: $(READY) ## random visitors, outages and edits, replayed against a model (SIZE=large)
@@ -65,6 +67,10 @@ machine: $(READY) ## the state machine of a line at its large size
 .PHONY: fuzz
 fuzz: $(READY) ## hostile requests through both HTTP parsers (SIZE=large)
 	$(BIN)/python -m loadtests.fuzz $(fuzz_$(SIZE)) $(ARGS)
+
+.PHONY: kills
+kills: $(READY) ## jobs under SIGKILL of workers, server and replies: nothing acknowledged is lost (SIZE=large)
+	$(BIN)/python -m loadtests.kills $(kills_$(SIZE)) $(ARGS)
 
 .PHONY: load
 load: $(READY) ## a crowd on the demo, its promises checked while it stands in line (SIZE=large)
