@@ -15,7 +15,7 @@ __all__ = ["LoopThread"]
 T = TypeVar("T")
 
 _LONGEST_GOODBYE: Final = 2.0
-_threads: weakref.WeakSet[LoopThread] = weakref.WeakSet()
+_owners: weakref.WeakSet[LoopThread] = weakref.WeakSet()
 
 
 class LoopThread:
@@ -24,49 +24,65 @@ class LoopThread:
     The thread does not keep a process from ending. Every method may be called from any thread.
     """
 
-    _lock: threading.Lock
-    _loop: asyncio.AbstractEventLoop | None
-    _stop: weakref.finalize[[asyncio.AbstractEventLoop, threading.Thread], LoopThread] | None
-
     def __init__(self) -> None:
-        self._forget()
-        _threads.add(self)
+        self._changed = threading.Condition()
+        self._running: _Running | None = None
+        _owners.add(self)
 
     def run(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine in the loop, and return its result or raise its error."""
-        future = asyncio.run_coroutine_threadsafe(make(), self._started())
+        with self._changed:
+            if self._running is None:
+                self._running = _Running(self)
+            running = self._running
+            running.calls += 1
         try:
-            return future.result()
-        except BaseException:
-            # An interrupted caller does not wait any longer, and its coroutine does not go on behind its back.
-            future.cancel()
-            raise
+            return running.call(make)
+        finally:
+            with self._changed:
+                running.calls -= 1
+                self._changed.notify_all()
 
     def stop(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run one last coroutine and end the thread, if there is one; the next `run` starts another."""
-        with self._lock:
-            if self._loop is None or self._stop is None:
+        """Let what runs come to its end, 2 seconds at most, run one last coroutine and end the thread, if there is one.
+
+        Calls that come meanwhile start another thread.
+        """
+        with self._changed:
+            running, self._running = self._running, None
+            if running is None:
                 return
-            with suppress(TimeoutError):
-                asyncio.run_coroutine_threadsafe(last(), self._loop).result(_LONGEST_GOODBYE)
-            self._loop = None
-            self._stop()
+            self._changed.wait_for(lambda: not running.calls, _LONGEST_GOODBYE)
+        with suppress(TimeoutError):
+            running.call(last, _LONGEST_GOODBYE)
+        running.end()
 
-    def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                thread = threading.Thread(target=_serve, args=(self._loop,), name="ropeline-jobs-sync", daemon=True)
-                thread.start()
-                # Also when the owner is collected, and when the interpreter ends.
-                self._stop = weakref.finalize(self, _end, self._loop, thread)
-            return self._loop
+    def _forget_thread(self) -> None:
+        """The thread stayed in the parent of this process, and its lock may be held for ever."""
+        if self._running is not None:
+            self._running.end.detach()
+        self._changed = threading.Condition()
+        self._running = None
 
-    def _forget(self) -> None:
-        """Of a thread that this process does not have, nothing can be stopped; its lock may be held for ever."""
-        self._lock = threading.Lock()
-        self._loop = None
-        self._stop = None
+
+class _Running:
+    """A thread and its loop; they end with `owner`, or when the interpreter does. `calls`: how many are under way."""
+
+    def __init__(self, owner: LoopThread) -> None:
+        self.calls = 0
+        self._loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=_serve, args=(self._loop,), name="ropeline-jobs-sync", daemon=True)
+        thread.start()
+        self.end = weakref.finalize(owner, _end, self._loop, thread)
+
+    def call(self, make: Callable[[], Coroutine[Any, Any, T]], seconds: float | None = None) -> T:
+        future = asyncio.run_coroutine_threadsafe(make(), self._loop)
+        try:
+            return future.result(seconds)
+        except BaseException:
+            # A caller that was interrupted does not wait any longer, and its coroutine does not go on behind its back.
+            future.cancel()
+            raise
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
@@ -83,15 +99,15 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    with suppress(RuntimeError):  # it was closed already
-        loop.call_soon_threadsafe(loop.stop)
+    loop.call_soon_threadsafe(loop.stop)
+    # The owner may be collected in any thread, this one too.
     if thread is not threading.current_thread():
         thread.join(_LONGEST_GOODBYE)
 
 
 def _forget_all() -> None:
-    for each in list(_threads):
-        each._forget()  # noqa: SLF001 - the same module
+    for owner in list(_owners):
+        owner._forget_thread()  # noqa: SLF001 - the same module
 
 
 os.register_at_fork(after_in_child=_forget_all)

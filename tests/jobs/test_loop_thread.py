@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ropeline.jobs.loop_thread import LoopThread
-from tests.support import wait_until_sync
+from tests.support import wait_until, wait_until_sync
 
 FORK = """
 import asyncio, os, threading
@@ -75,6 +75,33 @@ def test_stopping_runs_a_last_coroutine_and_the_next_call_starts_anew() -> None:
     assert said == ["ropeline-jobs-sync"]
     wait_until_sync(lambda: "ropeline-jobs-sync" not in {each.name for each in threading.enumerate()})
     assert thread.run(where)[0] == first[0]
+    thread.stop(nothing)
+
+
+def test_stopping_lets_calls_of_other_threads_come_to_their_end() -> None:
+    thread = LoopThread()
+    begun, may_end = threading.Event(), threading.Event()
+    said: list[str] = []
+
+    async def slow() -> str:
+        begun.set()
+        await wait_until(may_end.is_set)
+        said.append("call")
+        return (await where())[0]
+
+    async def last() -> None:
+        said.append("last")
+
+    with ThreadPoolExecutor(2) as pool:
+        call = pool.submit(thread.run, slow)
+        begun.wait(5)
+        stop = pool.submit(thread.stop, last)
+        wait_until_sync(lambda: thread._running is None)
+        another = thread.run(where)
+        may_end.set()
+        assert call.result(5) == another[0]
+        stop.result(5)
+    assert said == ["call", "last"]
     thread.stop(nothing)
 
 
