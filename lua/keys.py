@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DirectoryKeys", "LockKeys", "QueueKeys", "TenantKeys", "changes_channel", "locks_key", "queues_key"]
+__all__ = [
+    "CronKeys",
+    "DirectoryKeys",
+    "LockKeys",
+    "QueueKeys",
+    "TenantKeys",
+    "changes_channel",
+    "locks_key",
+    "queues_key",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +145,26 @@ class QueueKeys:
 def queues_key(namespace: str, stage: str) -> str:
     """ZSET: queue -> wall ms of its first job; a slot of its own."""
     return f"{namespace}:{{{stage}}}:queues"
+
+
+@dataclass(frozen=True, slots=True)
+class CronKeys:
+    """The keys of the cron jobs of one queue, in the queue's slot: a tick is recorded and its job enqueued by one script."""
+
+    namespace: str
+    stage: str
+    queue: str
+
+    def cron(self) -> tuple[str, ...]:
+        """The definitions and the last ticks."""
+        return (self._key("cron"), self._key("ticks"))
+
+    def fire(self) -> tuple[str, ...]:
+        """The queue's own keys (`QueueKeys.jobs`), and those."""
+        return (*QueueKeys(self.namespace, self.stage, self.queue).jobs(), *self.cron())
+
+    def _key(self, noun: str) -> str:
+        return f"{self.namespace}:{{{self.stage}:{self.queue}}}:{noun}"
 
 
 @dataclass(frozen=True, slots=True)

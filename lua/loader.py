@@ -17,7 +17,7 @@ from ropeline.lua.errors import RopelineError
 __all__ = ["ScriptError", "ScriptSource", "load_script", "script_names"]
 
 _INCLUDE = re.compile(r'^--- @include "([a-z_/]+)"\n', re.MULTILINE)
-_FOLDERS = ("line", "directory", "queue", "lock", "locks")
+_FOLDERS = ("line", "directory", "queue", "lock", "locks", "cron")
 
 
 class ScriptError(RopelineError):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ropeline.lua.calls import CommandClient
-from ropeline.lua.keys import DirectoryKeys, LockKeys, QueueKeys, TenantKeys, locks_key
+from ropeline.lua.cron_scripts import CronScripts, DefineResult, FireResult
+from ropeline.lua.keys import CronKeys, DirectoryKeys, LockKeys, QueueKeys, TenantKeys, locks_key
 from ropeline.lua.line_settings import LineSettings
 from ropeline.lua.lock_scripts import Acquired, Extended, Gone, HeldLock, LockListScripts, LockScripts, Released
 from ropeline.lua.queue_scripts import QueueScripts, pack_finishes, pack_held, pack_job, pack_limit
@@ -31,10 +32,16 @@ def queue_keys(script: str) -> tuple[str, ...]:
     return special.get(script, keys.jobs())
 
 
+def cron_keys(script: str) -> tuple[str, ...]:
+    keys = CronKeys("jobs", "prod", "default")
+    return keys.fire() if script == "cron/fire" else keys.cron()
+
+
 WRAPPERS = {
     "line": Wrapper(LineScripts, lambda _: TenantKeys("gate", "acme").line()),
     "directory": Wrapper(DirectoryScripts, lambda _: (DirectoryKeys("gate").tenants, DirectoryKeys("gate").hosts)),
     "queue": Wrapper(QueueScripts, queue_keys),
+    "cron": Wrapper(CronScripts, cron_keys),
     "lock": Wrapper(LockScripts, lambda _: LockKeys("jobs", "prod", "event").lock()),
     "locks": Wrapper(LockListScripts, lambda _: (locks_key("jobs", "prod"),)),
 }
@@ -61,6 +68,7 @@ async def call_each_script(client: CommandClient, name: str) -> None:
     """Every script once; `name`: of the tenant, of the queue and of the lock."""
     await call_line(client, name)
     await call_queue(client, name)
+    await call_cron(client, name)
     await call_locks(client, name)
 
 
@@ -159,6 +167,27 @@ async def call_queue(client: CommandClient, name: str) -> None:
     await queue.pause(paused=True, reason="a look")
     assert (await queue.depths()).reason == "a look"
     await queue.pause(paused=False)
+
+
+async def call_cron(client: CommandClient, name: str) -> None:
+    """The scripts of the cron jobs of a queue: defined, fired once, removed, and another one that stays."""
+    cron = CronScripts(client, "jobs", "prod", name)
+    defined = await cron.define(name="nightly", expected=0, schedule="@daily", definition=b"anything")
+    assert defined == (DefineResult.WRITTEN, 1)
+    state = await cron.read()
+    assert state.stored is not None
+    assert [stored.name for stored in state.stored] == ["nightly"]
+    tick = state.ticks["nightly"] + 1
+    job = pack_job(os.urandom(16), b"body")
+    fired = await cron.fire(name="nightly", version=2, tick=tick, late=0, job=job)
+    assert fired.result is FireResult.CHANGED
+    fired = await cron.fire(name="nightly", version=1, tick=state.ticks["nightly"], late=0, job=job)
+    assert fired.result is FireResult.PAST
+    assert await cron.remove(name="nightly", expected=1)
+    assert await cron.define(name="hourly", expected=-1, schedule="@hourly", definition=b"") == (
+        DefineResult.WRITTEN,
+        3,
+    )
 
 
 async def call_locks(client: CommandClient, name: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ropeline.lua.calls import CommandClient
 from ropeline.lua.errors import StoreFull, StoreReadOnly, StoreRefused
-from ropeline.lua.keys import DirectoryKeys, LockKeys, QueueKeys, TenantKeys, locks_key, queues_key
+from ropeline.lua.keys import CronKeys, DirectoryKeys, LockKeys, QueueKeys, TenantKeys, locks_key, queues_key
 from ropeline.lua.line_settings import LineSettings
 from ropeline.lua.loader import load_script, script_names
 from ropeline.lua.results import Verdict
@@ -28,11 +28,14 @@ FLAGS = {
     "line/visit": "",
     "directory/claim_routes": "",
     "queue/enqueue": "",
+    "cron/define": "",
+    "cron/fire": "",
     "lock/acquire": "",
     "locks/note": "",
     "line/status": "flags=no-writes",
     "queue/depths": "flags=no-writes",
     "queue/view": "flags=no-writes",
+    "cron/read": "flags=no-writes",
     "lock/view": "flags=no-writes",
 }
 
@@ -201,6 +204,7 @@ async def test_every_key_is_in_the_data_dictionary(fresh_server: Server, tenant_
     directory, queue = DirectoryKeys("gate"), QueueKeys("jobs", "stage", "queue")
     of_all = (*TenantKeys("gate", "tenant").line(), directory.tenants, directory.hosts, *queue.step())
     of_locks = (*LockKeys("jobs", "stage", "name").lock(), locks_key("jobs", "stage"))
+    of_locks += CronKeys("jobs", "stage", "queue").cron()
     for documented in (*of_all, queues_key("jobs", "stage"), *of_locks):
         assert f"| `{documented}` |" in dictionary
     await client.aclose()
