@@ -1,3 +1,57 @@
 """The job engine: work that is done after admission, at least once, by workers that may die."""
 
-__all__: list[str] = []
+from ropeline.jobs.app import Jobs
+from ropeline.jobs.backoff import Exponential, Fixed
+from ropeline.jobs.context import JobContext, current_job
+from ropeline.jobs.errors import (
+    Cancelled,
+    Conflict,
+    Discard,
+    JobError,
+    JobFailed,
+    OutcomeUnknown,
+    PartlyEnqueued,
+    PayloadTooLarge,
+    QueueFull,
+    ResultGone,
+    Retry,
+    Snooze,
+    Undecodable,
+    UnknownTask,
+)
+from ropeline.jobs.handle import JobHandle
+from ropeline.jobs.ids import derived_id
+from ropeline.jobs.many import Outcome
+from ropeline.jobs.options import Unique
+from ropeline.jobs.records import EnqueueResult, JobState
+from ropeline.jobs.task import JobDraft, Task
+
+__all__ = [
+    "Cancelled",
+    "Conflict",
+    "Discard",
+    "EnqueueResult",
+    "Exponential",
+    "Fixed",
+    "JobContext",
+    "JobDraft",
+    "JobError",
+    "JobFailed",
+    "JobHandle",
+    "JobState",
+    "Jobs",
+    "Outcome",
+    "OutcomeUnknown",
+    "PartlyEnqueued",
+    "PayloadTooLarge",
+    "QueueFull",
+    "ResultGone",
+    "Retry",
+    "Snooze",
+    "Task",
+    "Undecodable",
+    "Unique",
+    "UnknownTask",
+    "current_job",
+    "derived_id",
+]

@@ -9,18 +9,41 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ropeline.gate.middleware import GateMiddleware
     from ropeline.gate.settings import GateSettings, TenantSettings
+    from ropeline.jobs.app import Jobs
+    from ropeline.jobs.context import JobContext
+    from ropeline.jobs.errors import Discard, Retry, Snooze
+    from ropeline.jobs.options import Unique
     from ropeline.lua.errors import ConfigurationError, RopelineError
 
 __version__ = "0.1.0"
 
-__all__ = ["ConfigurationError", "GateMiddleware", "GateSettings", "RopelineError", "TenantSettings", "__version__"]
+__all__ = [
+    "ConfigurationError",
+    "Discard",
+    "GateMiddleware",
+    "GateSettings",
+    "JobContext",
+    "Jobs",
+    "Retry",
+    "RopelineError",
+    "Snooze",
+    "TenantSettings",
+    "Unique",
+    "__version__",
+]
 
 _HOMES = {
     "ConfigurationError": "ropeline.lua.errors",
+    "Discard": "ropeline.jobs.errors",
     "GateMiddleware": "ropeline.gate.middleware",
     "GateSettings": "ropeline.gate.settings",
+    "JobContext": "ropeline.jobs.context",
+    "Jobs": "ropeline.jobs.app",
+    "Retry": "ropeline.jobs.errors",
     "RopelineError": "ropeline.lua.errors",
+    "Snooze": "ropeline.jobs.errors",
     "TenantSettings": "ropeline.gate.settings",
+    "Unique": "ropeline.jobs.options",
 }
 
 

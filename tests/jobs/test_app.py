@@ -362,11 +362,11 @@ async def test_nan_is_refused_by_name_and_nothing_is_written(app: Jobs, broker: 
 async def test_an_unknown_queue_is_refused_and_nothing_is_written(
     app: Jobs, broker: CountingBroker, confirm: Task[[int], str]
 ) -> None:
-    with pytest.raises(ConfigurationError, match="queue: got 'mial', expected one of: default, mail; Jobs"):
-        await confirm.using(queue_name="mial").enqueue(17)
+    with pytest.raises(ConfigurationError, match="queue: got 'post', expected one of: default, mail; Jobs"):
+        await confirm.using(queue_name="post").enqueue(17)
     assert broker.calls == []
-    app.task(queue="mial")(lambda: None)
-    assert (await confirm.using(queue_name="mial").enqueue(17)).queue == "mial"
+    app.task(queue="post")(lambda: None)
+    assert (await confirm.using(queue_name="post").enqueue(17)).queue == "post"
 
 
 async def test_any_queue_is_known_when_an_application_says_so() -> None:
