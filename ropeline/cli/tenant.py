@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from ropeline.cli.answers import agrees, require_somebody
 from ropeline.cli.assignments import Assignment, assign, describe, read_assignment
-from ropeline.cli.errors import UsageError
 from ropeline.cli.place import Place, with_store
 from ropeline.cli.tables import aligned
 from ropeline.gate.fields import SLUG
@@ -106,13 +105,12 @@ def list_all(options: Namespace) -> int:
 def flush_tenant(options: Namespace) -> int:
     """Empty a line, after asking."""
     name = tenant_name(options)
-    if not options.yes and not sys.stdin.isatty():
-        raise UsageError(f"flush of {name}: got nobody who could be asked, expected a terminal or --yes")
+    require_somebody(f"flush of {name}", yes=options.yes)
 
     async def work(store: TenantStore, _client: Client, _place: Place) -> int:
         head = (await store.status(name)).head
         print(f"{name}: {head.waiting} waiting and {head.active} on the site lose their places.")
-        if not options.yes and not _agrees():
+        if not options.yes and not agrees():
             print("Nothing was changed.")
             return 1
         flushed = await store.flush(name)
@@ -194,10 +192,3 @@ def _session_id(text: str) -> bytes:
         return UUID(text).bytes
     except ValueError:
         raise ConfigurationError("SESSION_ID", text, "a UUID such as 2f1b6a7e-3c0d-4f5e-9a8b-7c6d5e4f3a2b") from None
-
-
-def _agrees() -> bool:
-    try:
-        return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        return False

@@ -49,7 +49,7 @@ def metavar_of(action: argparse.Action) -> list[str]:
     if action.nargs == 0:
         return []
     word = str(action.metavar or action.dest.upper())
-    return [f"{word}..." if action.nargs == "+" else f"[{word}]" if action.nargs == "?" else word]
+    return [{"+": f"{word}...", "*": f"[{word}...]", "?": f"[{word}]"}.get(str(action.nargs), word)]
 
 
 def page(text: str) -> str:
