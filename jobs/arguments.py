@@ -1,7 +1,8 @@
 """Binds the arguments of a task to its signature, checks them against its annotations, and makes them a payload and back.
 
 A payload names its arguments: `{"order":17}`. A worker whose version of the task has its parameters in another order, or
-one more with a default, reads it all the same. What was left to its default is not sent.
+one more with a default, reads it all the same. What was left to its default is not sent. A list of arguments in order, as an
+operator may write it, is read too.
 """
 
 from __future__ import annotations
@@ -132,8 +133,10 @@ class Arguments:
             plain = reader.decode(payload)
         except Undecodable as error:
             raise Undecodable(f"{self._task}: {error}") from None
+        if isinstance(plain, list):
+            plain = self._in_names(plain)
         if not isinstance(plain, dict):
-            raise Undecodable(f"{self._task}: got {_shown(plain)}, expected arguments by name")
+            raise Undecodable(f"{self._task}: got {_shown(plain)}, expected arguments by name, or a list of them in order")
         if not self._required <= plain.keys() <= self._names:
             missing, unknown = sorted(self._required - plain.keys()), sorted(plain.keys() - self._names)
             what = f"without {', '.join(missing)}" if missing else f"with {', '.join(unknown)}"
@@ -146,6 +149,14 @@ class Arguments:
             except Unfit as error:
                 raise Undecodable(self._message(name, error)) from None
         return values
+
+    def _in_names(self, plain: list[object]) -> dict[str, object]:
+        """Arguments in order as those by name; the rest of them are a list if the function takes any number."""
+        try:
+            bound = self.signature.bind_partial(*plain).arguments
+        except TypeError:
+            raise Undecodable(f"{self._task}: got {_shown(plain)}, expected {self.signature}") from None
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in bound.items()}
 
     def call(self, values: dict[str, Any], job: JobContext) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What to call the function with: these arguments, and the context where it wants one."""

@@ -245,7 +245,10 @@ def test_an_annotation_that_names_nothing_is_refused_when_it_is_used() -> None:
     ("payload", "message"),
     [
         (b"", "shop:confirm: not JSON"),
-        (b"[17]", "shop:confirm: got [17], expected arguments by name"),
+        (b"17", "shop:confirm: got 17, expected arguments by name, or a list of them in order"),
+        (b"[17]", "shop:confirm: got arguments without at, expected ("),
+        (b'[17,"2026-07-01","x","more"]', "shop:confirm: got [17, '2026-07-01', 'x', 'more'], expected ("),
+        (b'["17","2026-07-01"]', "shop:confirm: order: got '17', expected int"),
         (b"{}", "shop:confirm: got arguments without at, order, expected ("),
         (b'{"order":17}', "shop:confirm: got arguments without at, expected ("),
         (b'{"order":17,"at":"2026-07-01","more":1}', "shop:confirm: got arguments with more, expected ("),
@@ -257,6 +260,12 @@ def test_a_payload_that_does_not_fit_the_task_is_undecodable(payload: bytes, mes
     with pytest.raises(Undecodable) as caught:
         of(plain).load(payload, 1)
     assert str(caught.value).startswith(message)
+
+
+def test_a_list_of_arguments_in_order_is_read_too() -> None:
+    assert of(plain).load(b'[17,"2026-07-01T00:00:00"]', 1) == {"order": 17, "at": datetime(2026, 7, 1)}  # noqa: DTZ001
+    assert of(every_kind).load(b'[1,"b","2","3"]', 1) == {"a": 1, "b": "b", "rest": (Decimal(2), Decimal(3))}
+    assert of(every_kind).load(b'[1,"b"]', 1) == {"a": 1, "b": "b"}
 
 
 @given(st.binary(), st.integers(0, 5))
