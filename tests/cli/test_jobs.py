@@ -191,8 +191,8 @@ def test_a_payload_that_grows_too_large_is_refused(on_work: Command, work: Work)
 
 def test_a_queue_that_is_new_beside_others_is_told(on_work: Command, work: Work) -> None:
     assert on_work("jobs", "enqueue", "--type", "mail", "--queue", "critical").err == ""
-    told = on_work("jobs", "enqueue", "--type", "mail", "--queue", "critcal")
-    assert (told.status, told.err) == (0, f"queue critcal is new in stage {work.stage}, beside critical\n")
+    told = on_work("jobs", "enqueue", "--type", "mail", "--queue", "urgnt")
+    assert (told.status, told.err) == (0, f"queue urgnt is new in stage {work.stage}, beside critical\n")
     assert on_work("jobs", "enqueue", "--type", "mail", "--queue", "critical").err == ""
 
 
@@ -323,7 +323,7 @@ def test_every_state_can_be_listed(on_work: Command, work: Work, state: JobState
     ("words", "told"),
     [
         (("--queue", "lost", "--state", "dead"), "queue: got 'lost', expected one that stage "),
-        (("--queue", "default", "--state", "ded"), "--state: got 'ded', expected one of: pending, active,"),
+        (("--queue", "default", "--state", "lost"), "--state: got 'lost', expected one of: pending, active,"),
         (
             ("--queue", "default", "--state", "dead", "--limit", "0"),
             "--limit: got '0', expected a whole number from 1 to 1000",
