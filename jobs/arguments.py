@@ -136,7 +136,9 @@ class Arguments:
         if isinstance(plain, list):
             plain = self._in_names(plain)
         if not isinstance(plain, dict):
-            raise Undecodable(f"{self._task}: got {_shown(plain)}, expected arguments by name, or a list of them in order")
+            raise Undecodable(
+                f"{self._task}: got {_shown(plain)}, expected arguments by name, or a list of them in order"
+            )
         if not self._required <= plain.keys() <= self._names:
             missing, unknown = sorted(self._required - plain.keys()), sorted(plain.keys() - self._names)
             what = f"without {', '.join(missing)}" if missing else f"with {', '.join(unknown)}"
