@@ -48,6 +48,7 @@ def build_parser() -> Parser:
     worker_command.add_worker_command(commands)
     _add_group(commands, "jobs", "put jobs into queues, look at them, and pause queues", job_commands.add_jobs_commands)
     _add_group(commands, "dlq", "list, requeue and remove dead letters", job_commands.add_dlq_commands)
+    _add_fsck(commands)
     _add_group(commands, "bench", "measure the gate on this machine", bench.add_commands)
     _add_group(commands, "faults", "show what becomes of visitors when the store fails", faults.add_commands)
     return parser
@@ -90,6 +91,20 @@ def _add_up(commands: Commands) -> None:
     )
     up.add_argument("--no-status", action="store_true", help="print addresses and log lines only, no status")
     up.set_defaults(handler="ropeline.cli.up:run")
+
+
+def _add_fsck(commands: Commands) -> None:
+    fsck = commands.add_parser(
+        "fsck",
+        help="look for jobs in no state or in several, and mend them",
+        description="Look whether each job is in exactly one state, and each unique key with a job that lives. Workers may go on.",
+    )
+    add_place(fsck)
+    job_commands.add_stage(fsck)
+    fsck.add_argument("--queue", metavar="QUEUE", help="this queue alone")
+    fsck.add_argument("--repair", action="store_true", help="mend what is found")
+    add_json(fsck)
+    fsck.set_defaults(handler="ropeline.cli.fsck:run")
 
 
 def _add_tenant(commands: Commands) -> None:

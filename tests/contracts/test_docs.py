@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import pytest
 
 from ropeline import GateMiddleware
+from ropeline.jobs import Jobs
 from tests.contracts.checkout import ROOT, command_help, make_targets, tracked_files
 
 PAGES = sorted(path for path in tracked_files() if path.suffix == ".md")
@@ -63,14 +64,14 @@ def test_every_python_example_runs(page: Path, monkeypatch: pytest.MonkeyPatch) 
         if language == "python":
             names: dict[str, object] = {}
             exec(compile(block, page_id(page), "exec"), names)
-            assert isinstance(names.get("app"), GateMiddleware)
+            assert isinstance(names.get("app"), GateMiddleware | Jobs)
 
 
 def is_command(words: tuple[str, ...]) -> bool:
     """Whether the words name a command, read from its parent's help; what follows a command is its arguments."""
     parent: tuple[str, ...] = ()
     for word in words:
-        choices = re.search(r"\{([a-z,-]+)\}", command_help(*parent))
+        choices = re.search(r"\{([a-z,-]+)\} \.\.\.", command_help(*parent))
         if choices is None:
             return True
         if word not in choices[1].split(","):
@@ -83,3 +84,13 @@ def is_command(words: tuple[str, ...]) -> bool:
 def test_every_command_that_is_named_exists(page: Path) -> None:
     named = commands(page.read_text(encoding="utf-8"))
     assert {words for words in named if not is_command(words)} == set()
+
+
+def test_every_test_that_the_page_of_known_faults_names_exists() -> None:
+    page = (ROOT / "docs" / "known-faults.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(?:(tests/[\w/]+\.py)::)?(test_\w+)`", page)
+    assert len(named) > 35
+    for file, test in named:
+        source = ROOT / (file or "tests/jobs/test_known_faults.py")
+        assert re.search(rf"def {test}\(", source.read_text(encoding="utf-8")), test
+    assert {f"T{number}" for number in range(1, 41)} <= set(re.findall(r"T\d+", page))
