@@ -15,8 +15,9 @@ from ropeline.jobs.ids import created_ms, derived_id, job_id, new_id
 from ropeline.lua.errors import ConfigurationError
 
 FORK = """
-import os
+import os, time
 from ropeline.jobs.ids import new_id
+time.time_ns = lambda: 1_800_000_000_000_000_000  # parent and child are in the same ms
 new_id()
 reader, writer = os.pipe()
 if os.fork() == 0:
