@@ -51,7 +51,7 @@ class Suspects:
             self._holder = next((run for run in runs if run.claimed.lost), None)
 
     def let_go(self, run: Run) -> None:
-        """The run is answered for."""
+        """The run has ended."""
         if self._holder is run:
             self._holder = None
 
@@ -192,6 +192,10 @@ class Lane:
     async def _step(self, queue: str, claim: int) -> None:
         terms = self._terms
         ended = self._take_finishes(queue)
+        for run, _ in ended:
+            # Its handler has ended: it can bring nobody down any more, and the same call may bring another one.
+            if run.claimed.lost:
+                terms.suspects.let_go(run)
         may_suspect = claim > 0 and terms.suspects.ask(self)
         # Only queues of this worker are charged; the finish of a job carries the name of one of them.
         terms.shares.charge(queue, claim)
@@ -266,8 +270,6 @@ class Lane:
         metrics = terms.metrics
         for (run, finish), result in zip(ended, results, strict=True):
             terms.leases.let_go(run)
-            if run.claimed.lost:
-                terms.suspects.let_go(run)
             if result is FinishResult.STALE:
                 metrics.stale[queue] = metrics.stale.get(queue, 0) + 1
                 continue

@@ -30,6 +30,7 @@ _log = logging.getLogger("ropeline.jobs.leases")
 # A lease is renewed at a quarter of its life, looked at in twelfths: at a third at the latest.
 _AGE_PART: Final = 4
 _LOOK_PART: Final = 12
+_LONGEST_LOOK: Final = 2.5
 _LONGEST_RETRY: Final = 1.0
 
 
@@ -56,7 +57,7 @@ class Leases:
         self._lease = lease
         self._safe = safe_seconds(lease)
         self._age = lease / 1000 / _AGE_PART
-        self._look = lease / 1000 / _LOOK_PART
+        self._look = min(lease / 1000 / _LOOK_PART, _LONGEST_LOOK)
         # Changed by the worker's thread and copied by the other one; each is one step for the interpreter.
         self._held: dict[Run, None] = {}
         self._is_failing = False

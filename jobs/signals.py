@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import logging
 import signal
 import sys
 import time
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DRAIN_SIGNALS", "describe_runs", "heeded"]
 
+_log = logging.getLogger("ropeline.jobs.signals")
+
 DRAIN_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 """Ask a worker to end: it claims nothing more and lets what runs finish. The second one ends it at once."""
 
@@ -32,7 +35,7 @@ def heeded(worker: Worker, loop: asyncio.AbstractEventLoop, stream: TextIO | Non
     """
     told = stream or sys.stderr
     for number in DRAIN_SIGNALS:
-        loop.add_signal_handler(number, worker.drain)
+        loop.add_signal_handler(number, _drain, worker)
     loop.add_signal_handler(signal.SIGTSTP, worker.quiet)
     loop.add_signal_handler(signal.SIGUSR2, lambda: print(describe_runs(worker.running), file=told, flush=True))
     faulthandler.register(signal.SIGUSR2, file=told, all_threads=True, chain=True)
@@ -42,6 +45,14 @@ def heeded(worker: Worker, loop: asyncio.AbstractEventLoop, stream: TextIO | Non
         faulthandler.unregister(signal.SIGUSR2)
         for number in (*DRAIN_SIGNALS, signal.SIGTSTP, signal.SIGUSR2):
             loop.remove_signal_handler(number)
+
+
+def _drain(worker: Worker) -> None:
+    if worker.is_draining:
+        _log.info("the worker ends at once")
+    else:
+        _log.info("the worker ends when its %d running jobs have ended", worker.metrics.used)
+    worker.drain()
 
 
 def describe_runs(runs: list[Run]) -> str:

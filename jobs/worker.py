@@ -167,6 +167,11 @@ class Worker:
         return [] if self._runner is None else self._runner.running
 
     @property
+    def is_draining(self) -> bool:
+        """Whether it was told to end."""
+        return self._draining.is_set()
+
+    @property
     def failure(self) -> StoreError | None:
         """Why the store did not answer the last call, None when it did."""
         failures = [*(lane.failure for lane in self._lanes), *(watch.failure for watch in self._watches.values())]
@@ -195,10 +200,7 @@ class Worker:
     def drain(self) -> None:
         """End: claim nothing more, hand back what has not begun, and let what runs finish; the second time, at once."""
         if self._draining.is_set():
-            _log.info("the worker ends at once")
             self._hurrying.set()
-        else:
-            _log.info("the worker ends when its %d running jobs have ended", self.metrics.used)
         self.quiet()
         if self._runner is not None:
             self._runner.hand_back()
@@ -274,7 +276,8 @@ class Worker:
         if self._shares.is_filled(queue):
             self._nudge_one(but=lane)
             return
-        wait = (reply.next_due - reply.now) / 1000 if reply.next_due else _LONGEST_WAIT
+        # What is due in a paused queue does not become claimable by being due.
+        wait = (reply.next_due - reply.now) / 1000 if reply.next_due and not reply.paused else _LONGEST_WAIT
         watch.begin(min(max(wait, 0.0), _LONGEST_WAIT), is_fruitless=asked > 0 and not reply.claimed)
 
     def _nudge_one(self, but: Lane | None = None) -> None:

@@ -259,14 +259,14 @@ async def test_a_job_that_lost_its_leases_too_often_for_its_task_is_not_run_agai
     """T15."""
 
     @app.task(max_lost=1)
-    async def crasher() -> None:
+    async def deadly() -> None:
         raise AssertionError
 
     @app.task(max_lost=5)
     async def other() -> None:
         return
 
-    handle = await crasher.enqueue()
+    handle = await deadly.enqueue()
     await broker.step("default", worker=b"d" * 16, lane=0, call=1, claim=1, lease=1, max_lost=5)
     await asyncio.sleep(0.005)
     async with working(app):

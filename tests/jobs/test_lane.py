@@ -192,7 +192,7 @@ async def test_jobs_whose_reply_came_too_late_are_handed_back_and_not_begun(brok
 
 
 async def test_a_process_holds_one_suspect_at_a_time(broker: WatchedBroker) -> None:
-    """T15: a crasher among many jobs buries no innocent, since its crash counts for one suspect alone."""
+    """T15: a job that kills its worker buries no other one, since a crash counts for one suspect alone."""
     together = most = 0
 
     async def handler(run: Run) -> None:

@@ -39,7 +39,7 @@ def test_a_hundred_jobs_are_all_done_although_their_worker_is_killed_among_them(
     assert sum(yard.notes("begun").values()) - 100 <= counters["lost"]
 
 
-def test_one_crasher_among_many_jobs_buries_no_innocent(yard: Yard) -> None:
+def test_one_job_that_kills_its_worker_buries_no_other_one(yard: Yard) -> None:
     """T15: it is a dead letter after three leases, and all others have run."""
     yard.enqueue("work", [(number,) for number in range(40)])
     yard.enqueue("crash", [()])
