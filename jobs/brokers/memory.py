@@ -95,7 +95,7 @@ class MemoryJob:
 
     `place`: the set it is in: a JobState, or `suspects`. `score`: its rank in there: wall ms of when it may run (scheduled,
     retry), of its end (dead, cancelled), of when it was parked, of when it is forgotten (completed); priority and `ready`
-    (pending, suspects); the lease's end by the queue clock (active). `was_suspect`: the lease is one of a suspect.
+    (pending, suspects); the lease's end by the queue clock (active).
     """
 
     id: bytes
@@ -112,7 +112,6 @@ class MemoryJob:
     fence: int = 0
     worker: bytes = b""
     hard_end: int = 0
-    was_suspect: bool = False
     is_cancelling: bool = False
     error: bytes = b""
     reason: bytes = b""
@@ -218,7 +217,7 @@ class MemoryQueue:
         paused = self.is_paused(now)
         chosen = [] if paused else self._choose(claim, suspects=suspects)
         claimed = self._claim(chosen, now, worker=worker, lease=lease, hard=hard)
-        suspects_left = suspects and not any(job.was_suspect for job in chosen)
+        suspects_left = suspects and not any(job.lost for job in chosen)
         left = len(self.sets[JobState.PENDING].ranks) + (len(self.sets[_SUSPECTS].ranks) if suspects_left else 0)
         reply = StepReply(
             finished=finished,
@@ -319,8 +318,8 @@ class MemoryQueue:
         if job.is_cancelling:
             self._end(now, job, JobState.CANCELLED)
             return
-        # Of a batch whose worker has died, only the one that was a suspect already can have been to blame each time.
-        job.lost = job.lost + 1 if job.was_suspect else max(job.lost, 1)
+        # A worker holds one suspect at most: of a batch that was lost with it, the others begin to count only now.
+        job.lost += 1
         if job.lost >= max_lost:
             self._bury(now, job, b"poison", b"lost %d leases" % job.lost)
         else:
@@ -341,7 +340,6 @@ class MemoryQueue:
             self.fence = max(now * 1000, self.fence + 1)
             self.counters["claimed"] += len(chosen)
         for job in chosen:
-            job.was_suspect = job.place == _SUSPECTS
             job.fence, job.worker, job.hard_end, job.at = self.fence, worker, self.clock + hard, now
             self._put(job, JobState.ACTIVE, self.clock + lease)
             if job.until_start:
@@ -511,7 +509,7 @@ class MemoryQueue:
         self.sets[place].add(score, job.id)
         if place != JobState.ACTIVE:
             job.fence = job.hard_end = 0
-            job.was_suspect = job.is_cancelling = False
+            job.is_cancelling = False
         if place in _WAITING:
             job.worker = b""
 

@@ -161,6 +161,17 @@ async def test_after_a_step_back_nothing_is_reaped_for_ten_seconds(stage: Stage)
     assert len(await stage.worker().claim()) == 1
 
 
+async def test_a_clock_that_is_set_back_makes_no_lease_longer(stage: Stage) -> None:
+    await stage.active()
+    await stage.pass_time(20_000)
+    stage.time.advance(-3_600_000)
+    await stage.worker().step()
+    await stage.pass_time(9_999)
+    assert not await stage.worker().claim()
+    stage.time.advance(1)
+    assert len(await stage.worker().claim()) == 1
+
+
 async def test_a_jump_is_ten_seconds_to_a_lease(stage: Stage) -> None:
     await stage.active()
     stage.time.advance(86_400_000)

@@ -384,6 +384,22 @@ async def test_twenty_aged_jobs_are_forgotten_in_each_step(stage: Stage) -> None
     assert left == [30, 10, 0]
 
 
+async def test_twenty_are_forgotten_of_all_states_together(stage: Stage) -> None:
+    await stage.broker.enqueue(stage.queue, [NewJob(new_id(), b"") for _ in range(32)])
+    worker = stage.worker()
+    claimed = await worker.claim(16)
+    await worker.step(*(Finish(FinishKind.COMPLETED, job.id, job.fence, keep=1000) for job in claimed))
+    for id_ in await stage.ids_in(JobState.PENDING):
+        await stage.broker.cancel(stage.queue, id_)
+    stage.time.advance(DAY)
+    left = []
+    for _ in range(2):
+        await worker.step()
+        depths = await stage.broker.depths(stage.queue)
+        left.append((depths.completed, depths.cancelled, depths.counters["expired"]))
+    assert left == [(0, 12, 20), (0, 0, 32)]
+
+
 async def test_a_job_that_is_parked_for_7_days_is_a_dead_letter(stage: Stage) -> None:
     worker, job = await stage.active()
     await worker.finish(job, FinishKind.PARK, detail=b"mail")

@@ -7,7 +7,7 @@ import threading
 import time
 
 from ropeline.jobs.brokers.memory import FakeClock, MemoryBroker
-from ropeline.jobs.records import NewJob
+from ropeline.jobs.records import FinishKind, NewJob
 from tests.jobs.brokers.stage import Stage, new_id
 from tests.support import wait_until
 
@@ -73,6 +73,26 @@ async def test_a_requeue_and_an_unpark_wake_who_waits(stage: Stage) -> None:
     waiting = asyncio.create_task(_returns(stage))
     await asyncio.sleep(0.02)
     await stage.broker.requeue(stage.queue, [dead])
+    assert await waiting
+
+
+async def test_a_job_that_is_handed_back_wakes_who_waits(stage: Stage) -> None:
+    worker, job = await stage.active()
+    await stage.broker.wait([stage.queue], 0.01)
+    waiting = asyncio.create_task(_returns(stage))
+    await asyncio.sleep(0.02)
+    await worker.finish(job, FinishKind.RELEASE)
+    assert await waiting
+
+
+async def test_a_job_whose_lease_is_lost_wakes_who_waits(stage: Stage) -> None:
+    await stage.active()
+    await stage.pass_time(29_999)
+    await stage.broker.wait([stage.queue], 0.01)
+    waiting = asyncio.create_task(_returns(stage))
+    await asyncio.sleep(0.02)
+    stage.time.advance(1)
+    await stage.worker().step()
     assert await waiting
 
 
