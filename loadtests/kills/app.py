@@ -12,7 +12,7 @@ from ropeline.jobs.context import JobContext
 
 __all__ = ["LEDGER_VARIABLE", "app", "counted"]
 
-LEDGER_VARIABLE = "ROPELINE_KILLS_LEDGER"
+LEDGER_VARIABLE = "KILLS_LEDGER"
 """Names the file of runs."""
 
 app = Jobs(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"), stage="kills", namespace="kills")
