@@ -6,7 +6,10 @@ import asyncio
 import threading
 import time
 
+import pytest
+
 from ropeline.jobs.brokers.memory import FakeClock, MemoryBroker
+from ropeline.jobs.brokers.redis import RedisBroker
 from ropeline.jobs.records import FinishKind, NewJob
 from tests.jobs.brokers.stage import Stage, new_id
 from tests.support import wait_until
@@ -106,6 +109,27 @@ async def test_a_cancelled_wait_takes_nothing_with_it(stage: Stage) -> None:
     assert (await stage.worker().claim_one()).id == id_
 
 
+async def test_suspects_that_a_worker_may_not_take_do_not_call_it_back_for_ever(
+    stage: Stage, request: pytest.FixtureRequest
+) -> None:
+    """A worker that holds its one suspect would otherwise ask for nothing, again and again, until that has run."""
+    if isinstance(stage.broker, RedisBroker):
+        reason = "each step that leaves suspects behind leaves a token too, and its own worker takes it"
+        request.applymarker(pytest.mark.xfail(reason=reason))
+    for _ in range(3):
+        await stage.enqueue()
+    await stage.worker().claim(3)
+    await stage.pass_time(30_000)
+    worker = stage.worker()
+    assert len(await worker.claim(5)) == 1
+    await stage.broker.wait([stage.queue], 0.01)
+    for _ in range(3):
+        assert not await worker.claim(5, suspects=False)
+        started = time.monotonic()
+        await stage.broker.wait([stage.queue], 0.05)
+        assert time.monotonic() - started >= 0.045
+
+
 async def test_in_memory_a_worker_whose_clock_moves_looks_again() -> None:
     clock = FakeClock()
     broker = MemoryBroker(clock=clock)
@@ -128,20 +152,6 @@ async def test_in_memory_a_wait_ends_when_a_job_is_due_by_the_real_clock() -> No
 async def _claim(broker: MemoryBroker) -> bool:
     reply = await broker.step("work", worker=new_id(), lane=0, call=1, claim=1)
     return bool(reply.claimed)
-
-
-async def test_in_memory_suspects_call_nobody_back_for_ever() -> None:
-    """A worker that holds its one suspect would otherwise wait for nothing, again and again."""
-    clock = FakeClock()
-    broker = MemoryBroker(clock=clock)
-    await broker.enqueue("work", [NewJob(new_id(), b"") for _ in range(2)])
-    await broker.step("work", worker=new_id(), lane=0, call=1, claim=2, lease=1000)
-    clock.advance(1000)
-    reply = await broker.step("work", worker=new_id(), lane=0, call=1, claim=2)
-    assert len(reply.claimed) == 1
-    started = time.monotonic()
-    await broker.wait(["work"], 0.05)
-    assert time.monotonic() - started >= 0.045
 
 
 async def test_in_memory_threads_with_loops_of_their_own_share_a_broker() -> None:
