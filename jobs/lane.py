@@ -212,7 +212,7 @@ class Lane:
             terms.suspects.settle(self, runs)
         terms.shares.settle(queue, claim, len(runs), is_left=reply.more and (bool(runs) or not claim))
         if runs:
-            self._begin(queue, runs, is_late=time.monotonic() > sent + self._safe)
+            self._begin(queue, runs)
         terms.on_reply(self, queue, claim, reply)
 
     def _take_finishes(self, queue: str) -> list[_Ended]:
@@ -276,10 +276,9 @@ class Lane:
             kind = FinishKind.CANCELLED if result is FinishResult.CANCELLED else finish.kind
             metrics.of_task(queue, run.task).finished[kind] += 1
 
-    def _begin(self, queue: str, runs: list[Run], *, is_late: bool) -> None:
+    def _begin(self, queue: str, runs: list[Run]) -> None:
         terms = self._terms
-        if is_late or not terms.may_claim:
-            # Whether the leases still hold is not known, or they are not wanted any more.
+        if not terms.may_claim:
             self.taken -= len(runs)
             for run in runs:
                 self.finish(run, Finish(FinishKind.RELEASE, run.id, run.fence))
