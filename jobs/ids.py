@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from array import array
 from hashlib import blake2b
 from typing import Final
 from uuid import UUID
@@ -18,7 +19,6 @@ from ropeline.lua.errors import ConfigurationError
 __all__ = ["created_ms", "derived_id", "job_id", "new_id"]
 
 _BLOCK: Final = 4096
-_STEP_BYTES: Final = 4
 _TAIL_BYTES: Final = 10
 _TAIL_BITS: Final = 74
 _LOW_BITS: Final = 62
@@ -37,34 +37,29 @@ class _Maker:
         self._lock = threading.Lock()
         self._ms = 0
         self._tail = 0
-        self._drawn = b""
-        self._at = 0
+        self._steps = array("I")
 
     def next(self) -> bytes:
         with self._lock:
             ms = time.time_ns() // 1_000_000
             if ms > self._ms:
                 self._ms = ms
-                self._tail = self._fresh_tail()
+                self._tail = _fresh_tail()
             else:
                 # Within one ms, and while the clock is behind itself, ids go up by steps that nobody can guess.
-                self._tail += 1 + int.from_bytes(self._draw(_STEP_BYTES))
+                if not self._steps:
+                    self._steps = array("I", os.urandom(_BLOCK))
+                self._tail += 1 + self._steps.pop()
                 if self._tail >> _TAIL_BITS:
                     self._ms += 1
-                    self._tail = self._fresh_tail()
+                    self._tail = _fresh_tail()
             tail = self._tail
             return (self._ms << 80 | _VERSION | (tail >> _LOW_BITS) << 64 | _VARIANT | tail & _LOW).to_bytes(16)
 
-    def _fresh_tail(self) -> int:
-        # The highest bit stays 0, so that there is always room to go up.
-        return int.from_bytes(self._draw(_TAIL_BYTES)) >> (_TAIL_BYTES * 8 - _TAIL_BITS + 1)
 
-    def _draw(self, size: int) -> bytes:
-        if self._at + size > len(self._drawn):
-            self._drawn, self._at = os.urandom(_BLOCK), 0
-        start = self._at
-        self._at += size
-        return self._drawn[start : start + size]
+def _fresh_tail() -> int:
+    # The highest bit stays 0, so that there is always room to go up.
+    return int.from_bytes(os.urandom(_TAIL_BYTES)) >> (_TAIL_BYTES * 8 - _TAIL_BITS + 1)
 
 
 _maker = _Maker()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from ropeline.jobs.broker import LARGEST_ENQUEUE
 from ropeline.jobs.errors import Conflict, PartlyEnqueued, QueueFull
@@ -25,28 +24,35 @@ _LARGEST_CALL: Final = 1024 * 1024
 _DRAFTS_A_TURN: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[R]):
+class Outcome(NamedTuple, Generic[R]):
     """What became of one draft.
 
-    `result`: None when the store failed before it answered. `handle`: of the job that is there now, which is the holder's
-    after CONFLICT; None with an `error`. `error`: a StoreError, or the Conflict of a task that says `on_conflict="raise"`.
+    `result`: None when the store failed before it answered. `id`: of the job that is there now, 16 bytes: the draft's own,
+    or the holder's after CONFLICT. `error`: a StoreError, or the Conflict of a task that says `on_conflict="raise"`.
     """
 
     draft: JobDraft[R]
     result: EnqueueResult | None
-    handle: JobHandle[R] | None
+    id: bytes
     error: StoreError | Conflict | None = None
+
+    # Made when it is asked for: of a hundred thousand jobs, hardly any is looked after one by one.
+    @property
+    def handle(self) -> JobHandle[R] | None:
+        """A handle of the job that is there now; None with an `error`."""
+        if self.error is not None:
+            return None
+        return self.draft.handle(self.id, is_new=self.result is EnqueueResult.ENQUEUED)
 
 
 def outcome_of(draft: JobDraft[R], answer: Enqueued) -> Outcome[R]:
     """What a broker's answer means for the draft."""
-    result = answer.result
-    if result is EnqueueResult.CONFLICT:
-        if draft.unique is not None and draft.unique.on_conflict == "raise":
-            return Outcome(draft, result, None, Conflict(draft.task.type, answer.holder))
-        return Outcome(draft, result, draft.handle(answer.holder, is_new=False))
-    return Outcome(draft, result, draft.handle(draft.job.id, is_new=result is EnqueueResult.ENQUEUED))
+    result, holder = answer
+    if result is not EnqueueResult.CONFLICT:
+        return Outcome(draft, result, draft.job.id)
+    if draft.unique is not None and draft.unique.on_conflict == "raise":
+        return Outcome(draft, result, holder, Conflict(draft.task.type, holder))
+    return Outcome(draft, result, holder)
 
 
 async def all_of(drafts: Iterable[JobDraft[R]]) -> list[JobDraft[R]]:
@@ -85,7 +91,7 @@ async def send(broker: Callable[[], Broker], drafts: Sequence[JobDraft[R]]) -> l
                     outcomes[place] = outcome_of(drafts[place], answer)
                 continue
         for place in places:
-            outcomes[place] = Outcome(drafts[place], None, None, error)
+            outcomes[place] = Outcome(drafts[place], None, drafts[place].job.id, error)
     told = [outcomes[place] for place in range(len(drafts))]
     if first is not None:
         raise PartlyEnqueued(told) from first

@@ -6,13 +6,12 @@ import inspect
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from copy import copy
-from dataclasses import dataclass
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 from ropeline.jobs.arguments import Arguments
 from ropeline.jobs.context import JobContext, current_job
-from ropeline.jobs.envelope import Envelope, pack
+from ropeline.jobs.envelope import Envelope, pack, pack_plain
 from ropeline.jobs.errors import PayloadTooLarge
 from ropeline.jobs.handle import JobHandle
 from ropeline.jobs.ids import job_id, new_id
@@ -34,8 +33,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class JobDraft(Generic[R]):
+class JobDraft(NamedTuple, Generic[R]):
     """A job that is checked and packed, and not enqueued yet. Enqueued twice, it is one job: its id is settled."""
 
     task: Task[..., R]
@@ -73,9 +71,8 @@ class Task(Generic[P, R]):
         self.options = options
         self.is_async = inspect.iscoroutinefunction(function)
         self.arguments = Arguments(type, function, app.codec)
-        if options.unique is not None:
-            self.arguments.check_names("unique.by", options.unique.by)
-        self._call = CallOptions(metadata=app.metadata)
+        self._type_bytes = type.encode()
+        self._settle(CallOptions(metadata=app.metadata))
         update_wrapper(self, function)
 
     def __repr__(self) -> str:
@@ -128,53 +125,32 @@ class Task(Generic[P, R]):
             deadline=deadline,
             result_ttl=result_ttl,
         )
-        if isinstance(call.unique, Unique):
-            self.arguments.check_names("unique.by", call.unique.by)
         changed = copy(self)
-        vars(changed)["_call"] = call
+        changed._settle(call)  # noqa: SLF001 - the same class
         return changed
 
     def build(self, *args: P.args, **kwargs: P.kwargs) -> JobDraft[R]:
         """A job with these arguments for `Jobs.enqueue_many`; raises what `enqueue` raises for them, and writes nothing."""
-        call, options = self._call, self.options
-        queue = call.queue or options.queue
-        self.app.check_queue(queue)
+        app, call = self.app, self._call
+        app.check_queue(self._queue)
         values = self.arguments.bind(args, kwargs)
         payload = self.arguments.dump(values)
-        if len(payload) > self.app.payload_limit:
-            raise PayloadTooLarge(self.type, len(payload), self.app.payload_limit)
+        if len(payload) > app.payload_limit:
+            raise PayloadTooLarge(self.type, len(payload), app.payload_limit)
         now = time.time_ns() // 1_000_000
-        unique = options.unique if isinstance(call.unique, Unset) else call.unique
-        trace = self.app.trace
-        body = pack(
-            Envelope(
-                self.type,
-                payload,
-                self.app.codec.number,
-                now,
-                call.max_attempts,
-                call.timeout,
-                call.grace,
-                self._deadline(now),
-                call.result_ttl,
-                call.metadata,
-                trace() if trace is not None else {},
-            )
-        )
-        job = NewJob(
-            call.id or new_id(),
-            body,
-            call.due,
-            call.delay,
-            options.priority if call.priority is None else call.priority,
-        )
+        if self._is_plain and app.trace is None:
+            body = pack_plain(self._type_bytes, payload, app.codec.number, now)
+        else:
+            body = self._pack(payload, now)
+        job = NewJob(call.id or new_id(), body, call.due, call.delay, self._priority)
+        unique = self._unique
         if unique is not None:
             job = job._replace(
                 unique=unique.key_of(self.type, self.arguments, values, args, kwargs),
                 unique_for=unique.for_ms,
                 until_start=unique.until == "start",
             )
-        return JobDraft(self, queue, job, unique)
+        return JobDraft(self, self._queue, job, unique)
 
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Enqueue a job with these arguments; a handle of it, or of the one that is there already (`is_new` False).
@@ -204,7 +180,7 @@ class Task(Generic[P, R]):
 
     def handle(self, id: UUID | bytes | str, *, queue_name: str | None = None) -> JobHandle[R]:
         """A handle of a job of this task that was enqueued before; nothing is asked yet. `queue_name`: None, the task's."""
-        queue = self._call.queue or self.options.queue if queue_name is None else check_name("queue_name", queue_name)
+        queue = self._queue if queue_name is None else check_name("queue_name", queue_name)
         return self.app.make_handle(queue, job_id("id", id), read=self.arguments.load_result)
 
     def read(self, envelope: Envelope, job: JobContext) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -216,6 +192,36 @@ class Task(Generic[P, R]):
 
         """
         return self.arguments.call(self.arguments.load(envelope.payload, envelope.codec), job)
+
+    def _settle(self, call: CallOptions) -> None:
+        """Keep the options of a call, and what follows from them for each job."""
+        options = self.options
+        self._call = call
+        self._queue = call.queue or options.queue
+        self._priority = options.priority if call.priority is None else call.priority
+        self._unique = options.unique if isinstance(call.unique, Unset) else call.unique
+        changes = (call.max_attempts, call.timeout, call.grace, call.result_ttl, call.deadline, call.deadline_at)
+        self._is_plain = options.deadline is None and not call.metadata and all(each is None for each in changes)
+        if self._unique is not None:
+            self.arguments.check_names("unique.by", self._unique.by)
+
+    def _pack(self, payload: bytes, now: int) -> bytes:
+        call, trace = self._call, self.app.trace
+        return pack(
+            Envelope(
+                self.type,
+                payload,
+                self.app.codec.number,
+                now,
+                max_attempts=call.max_attempts,
+                timeout=call.timeout,
+                grace=call.grace,
+                deadline=self._deadline(now),
+                result_ttl=call.result_ttl,
+                metadata=call.metadata,
+                trace=trace() if trace is not None else {},
+            )
+        )
 
     def _deadline(self, now: int) -> int | None:
         call = self._call

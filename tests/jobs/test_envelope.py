@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ropeline.jobs.envelope import Envelope, pack, unpack
+from ropeline.jobs.envelope import Envelope, pack, pack_plain, unpack
 from ropeline.jobs.errors import Undecodable
 
 times = st.integers(0, 2**48 - 1)
@@ -33,6 +33,11 @@ PLAIN = Envelope("order:confirm", b'{"order":17}', 1, 1_700_000_000_000)
 @given(envelopes)
 def test_an_envelope_reads_back_as_itself(envelope: Envelope) -> None:
     assert unpack(pack(envelope)) == envelope
+
+
+@given(st.text(min_size=1, max_size=50), st.binary(max_size=50), st.integers(0, 255), times)
+def test_the_short_way_makes_the_same_body(type_: str, payload: bytes, codec: int, enqueued: int) -> None:
+    assert pack_plain(type_.encode(), payload, codec, enqueued) == pack(Envelope(type_, payload, codec, enqueued))
 
 
 def test_a_plain_job_costs_ten_bytes_and_its_type() -> None:

@@ -42,7 +42,7 @@ async def nothing() -> list[int]:
     return []
 
 
-app.task(nam="x")  # E: Unexpected keyword argument "nam" for overloaded function "task"
+app.task(named="x")  # E: Unexpected keyword argument "named" for overloaded function "task"
 
 
 async def use() -> None:
