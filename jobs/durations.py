@@ -27,8 +27,8 @@ def to_ms(field: str, value: object, *, least: int = 0, most: int = LONGEST) -> 
         ms = -(-value // _MS) if _NONE <= value <= _TEN_YEARS else -1
     # Compared before anything is computed: NaN is not above 0, and a huge number does not fit a float.
     elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST:
-        # Rounded first, so that 0.1 s is 100 ms and not 101.
-        ms = math.ceil(round(value * 1000, 6))
+        # Rounded first, so that 0.1 s is 100 ms and not 101; ten years in ms are exact to less than a thousandth.
+        ms = math.ceil(round(value * 1000, 3))
     else:
         ms = -1
     if not least <= ms <= most:
