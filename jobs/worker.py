@@ -276,8 +276,7 @@ class Worker:
         if self._shares.is_filled(queue):
             self._nudge_one(but=lane)
             return
-        # What is due in a paused queue does not become claimable by being due.
-        wait = (reply.next_due - reply.now) / 1000 if reply.next_due and not reply.paused else _LONGEST_WAIT
+        wait = (reply.next_due - reply.now) / 1000 if reply.next_due else _LONGEST_WAIT
         watch.begin(min(max(wait, 0.0), _LONGEST_WAIT), is_fruitless=asked > 0 and not reply.claimed)
 
     def _nudge_one(self, but: Lane | None = None) -> None:
