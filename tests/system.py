@@ -25,6 +25,7 @@ PROGRAMS = {
     "luacheck": Program(("luacheck",), "lua-check"),
     "nginx": Program(("nginx",), "nginx-light"),
     "openssl": Program(("openssl",), "openssl"),
+    "prometheus": Program(("prometheus",), "prometheus"),
     "redis-sentinel": Program(("redis-sentinel",), "redis-sentinel"),
     "redis-server": Program(("redis-server",), "redis-server"),
 }
