@@ -8,6 +8,7 @@ RopelineError
 │   ├── Conflict             another live job holds the unique key: `holder` is its id
 │   ├── JobFailed            a job that was waited for is dead, or was cancelled
 │   └── ResultGone           a job that was waited for has ended, and nothing of its result is kept
+├── CronChanged              somebody else has changed the cron job meanwhile: `version` is there now
 ├── LockError                the lock `lock` is not the caller's
 │   ├── LockTaken            somebody else holds it: `owner`, for `purpose`, until `until`
 │   └── LockLost             it was held and is no more: its time ran out, or `by` took it away for `reason`
@@ -35,6 +36,7 @@ __all__ = [
     "Cancelled",
     "Conflict",
     "Control",
+    "CronChanged",
     "Discard",
     "JobError",
     "JobFailed",
@@ -103,6 +105,17 @@ class JobFailed(JobError):
 
     def __str__(self) -> str:
         return f"job {self.id.hex()} is {self.state}: {self.reason}"
+
+
+class CronChanged(RopelineError):
+    """The cron job `name` is not of the version that the caller had read; nothing was changed. `version`: there now, 0 none."""
+
+    def __init__(self, name: str, expected: int, version: int) -> None:
+        super().__init__(name, expected, version)
+        self.name, self.expected, self.version = name, expected, version
+
+    def __str__(self) -> str:
+        return f"cron job {self.name}: has version {self.version}, expected {self.expected}; read it again"
 
 
 class LockError(RopelineError):

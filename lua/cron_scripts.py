@@ -56,11 +56,12 @@ class FireResult(IntEnum):
 
 
 class Fired(NamedTuple):
-    """The answer to a tick. `now`, `last`: the server's time and the last tick that is recorded now, wall ms."""
+    """The answer to a tick. `now`, `last`, `before`: the server's time, the last tick now and before the call, wall ms."""
 
     result: FireResult
     now: int
     last: int
+    before: int
 
 
 class StoredCron(NamedTuple):
@@ -129,10 +130,10 @@ class CronScripts(Scripts):
 
         `tick`: wall ms. `late`: a tick that lies further back than these ms is recorded and not run, 0 however far.
         """
-        result, now, last = await self._run(
+        result, now, last, before = await self._run(
             load_script("cron/fire"), self._fire, self._now(), large_from, name, version, tick, late, job
         )
-        return Fired(FireResult(result), now, last)
+        return Fired(FireResult(result), now, last, before)
 
     def _now(self) -> str | int:
         return "" if self._test_clock is None else self._test_clock.now

@@ -29,7 +29,7 @@ ARGV     1 now        us      empty: the server's time
          5 tick       ms      the instant, wall ms
          6 late       ms      a tick that lies further back is recorded and not run, 0: however far
          7 job        packed  see pack_job in queue_scripts.py; its id follows from name and tick
-RETURNS  what became of the tick, now and the last tick (wall ms). Recorded: 0 enqueued, 1 the queue has this job already, 2 another
+RETURNS  what became of the tick; now, the last tick, and the last one before this call (wall ms). Recorded: 0 enqueued, 1 the queue has this job already, 2 another
          job holds its unique key, 3 too late. Nothing being changed: 4 not later than the last one, 5 later than now, 6 the
          definition has another version, or is gone
 COST     O(log N)
@@ -45,16 +45,16 @@ local now = math.floor((tonumber(ARGV[1]) or time[1] * 1000000 + time[2]) / 1000
 local stored = redis.call('HGET', KEYS[20], name)
 local last = tonumber(redis.call('HGET', KEYS[21], name)) or 0
 if name == '' or not stored or struct.unpack('<d', stored) ~= version then
-  return { 6, now, last }
+  return { 6, now, last, last }
 end
 if tick > now then
-  return { 5, now, last }
+  return { 5, now, last, last }
 end
 if tick <= last then
-  return { 4, now, last }
+  return { 4, now, last, last }
 end
 redis.call('HSET', KEYS[21], name, string.format('%d', tick))
 if late > 0 and now - tick > late then
-  return { 3, now, tick }
+  return { 3, now, tick, last }
 end
-return { take_in(jobs, ids, now, tonumber(ARGV[2]))[1], now, tick }
+return { take_in(jobs, ids, now, tonumber(ARGV[2]))[1], now, tick, last }
