@@ -36,8 +36,8 @@ def app(broker: MemoryBroker) -> Jobs:
 
 
 @asynccontextmanager
-async def working(app: Jobs, **options: Any) -> AsyncIterator[Worker]:
-    worker = Worker.of_app(app, SETTINGS, **options)
+async def working(app: Jobs, settings: WorkerSettings = SETTINGS, **options: Any) -> AsyncIterator[Worker]:
+    worker = Worker.of_app(app, settings, **options)
     task = asyncio.create_task(worker.run())
     try:
         yield worker
@@ -303,7 +303,7 @@ async def test_many_large_results_travel_in_several_calls(app: Jobs, broker: Mem
     broker.step = watched  # type: ignore[method-assign]
     for _ in range(20):
         await large.enqueue()
-    async with working(app):
+    async with working(app, WorkerSettings(concurrency=40)):
         await wait_until(lambda: broker.queue("default").counters["completed"] == 20)
     assert max(sizes) < 1024 * 1024
     assert sum(sizes) > 20 * LARGEST_RESULT // 2

@@ -65,9 +65,11 @@ def tended(broker: MemoryBroker) -> Iterator[None]:
 
     thread = threading.Thread(target=asyncio.run, args=(tend(),))
     thread.start()
-    yield
-    stop.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 async def test_a_handler_that_blocks_the_event_loop_for_many_leases_runs_once(broker: RenewalBroker) -> None:
