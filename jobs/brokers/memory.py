@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import struct
 import threading
 import time
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, field
+from math import ceil, inf
 from typing import Final
 
 from ropeline.jobs.brokers.checks import (
@@ -37,6 +38,7 @@ from ropeline.jobs.records import (
     FinishResult,
     JobState,
     JobView,
+    Limit,
     NewJob,
     Page,
     Renewal,
@@ -78,7 +80,11 @@ _WORKER_AGE: Final = 3_600_000
 _WORKERS_PER_STEP: Final = 5
 _MOST_UNPARKED: Final = 100
 _PRIORITY_BAND: Final = 1 << 42
-_CURSOR: Final = re.compile(r"([01])-([0-9]{1,16})-([0-9a-f]{32})")
+_FULL: Final = 65_535
+_MOST_GRANTED: Final = 20
+_KEYS_PER_STEP: Final = 20
+_CURSOR: Final = re.compile(r"([01])-([0-9]{1,16}(?:\.[0-9]{1,16})?)-([0-9a-f]{32})")
+_HELD_CURSOR: Final = re.compile(r"[0-9a-f]{80}")
 # Pending jobs that have lost a lease: a set of their own, and one state with the others to the outside.
 _SUSPECTS: Final = "suspects"
 _WAITING: Final = frozenset(
@@ -94,8 +100,9 @@ class MemoryJob:
     """One job and all that is known of it.
 
     `place`: the set it is in: a JobState, or `suspects`. `score`: its rank in there: wall ms of when it may run (scheduled,
-    retry), of its end (dead, cancelled), of when it was parked, of when it is forgotten (completed); priority and `ready`
-    (pending, suspects); the lease's end by the queue clock (active).
+    retry), of its end (dead, cancelled), of when it was parked, of when it is forgotten (completed); `rank` (pending, suspects,
+    held); the lease's end by the queue clock (active). `rank`: its priority, then `ready` or, with a limit, its tag: the
+    virtual time at which its key has had its share. `has_slot`: of the limit's key.
     """
 
     id: bytes
@@ -103,8 +110,10 @@ class MemoryJob:
     priority: int
     unique: bytes
     until_start: bool
+    limit: Limit | None = None
     place: str = ""
-    score: int = 0
+    score: float = 0
+    rank: float = 0
     ready: int = 0
     at: int = 0
     attempts: int = 0
@@ -113,6 +122,7 @@ class MemoryJob:
     worker: bytes = b""
     hard_end: int = 0
     is_cancelling: bool = False
+    has_slot: bool = False
     error: bytes = b""
     reason: bytes = b""
     result: bytes = b""
@@ -122,22 +132,52 @@ class MemoryJob:
         return JobState.PENDING if self.place == _SUSPECTS else JobState(self.place)
 
 
+@dataclass(slots=True)
+class MemorySlots:
+    """What is known of a limit key.
+
+    `given`: how many of its jobs are pending or active; each has a slot. `held`: rank and id of those that have none, in the
+    order in which they get one. `tag`: its last job's. `tokens`: those of wall ms `at`, by the terms of who asked then.
+    """
+
+    at: int
+    given: int = 0
+    held: list[tuple[float, bytes]] = field(default_factory=list)
+    tag: float = 0
+    tokens: float = _FULL
+
+    def refill(self, now: int, limit: Limit) -> None:
+        if limit.rate:
+            passed = max(0, now - self.at)
+            self.tokens = min(limit.rate, self.tokens + passed * limit.rate / limit.period)
+            self.at = now
+
+    def has_room(self, now: int, limit: Limit) -> bool:
+        """Whether a job with these terms may have a slot."""
+        self.refill(now, limit)
+        return (not limit.most or self.given < limit.most) and (not limit.rate or self.tokens >= 1)
+
+    def give(self, limit: Limit) -> None:
+        self.given += 1
+        self.tokens -= 1 if limit.rate else 0
+
+
 class _RankedIds:
     """Ids in the order of their scores, then of their bytes."""
 
     def __init__(self) -> None:
-        self.ranks: list[tuple[int, bytes]] = []
+        self.ranks: list[tuple[float, bytes]] = []
 
-    def add(self, score: int, id: bytes) -> None:
+    def add(self, score: float, id: bytes) -> None:
         insort(self.ranks, (score, id))
 
-    def remove(self, score: int, id: bytes) -> None:
+    def remove(self, score: float, id: bytes) -> None:
         place = bisect_left(self.ranks, (score, id))
         if self.ranks[place] != (score, id):
             raise KeyError(id)
         del self.ranks[place]
 
-    def lowest(self) -> int:
+    def lowest(self) -> float:
         """The lowest score, 0 when there is nothing."""
         return self.ranks[0][0] if self.ranks else 0
 
@@ -164,6 +204,12 @@ class MemoryQueue:
         self.quiet_until = 0
         """Nothing is reaped before the queue clock shows this."""
         self.fence = 0
+        self.slots: dict[bytes, MemorySlots] = {}
+        """Limit key -> its slots, for as long as it has jobs, or not all its tokens."""
+        self.rates: dict[bytes, int] = {}
+        """Limit key -> wall ms from when another job of it may begin, or its tokens are full."""
+        self.virtual: float | None = None
+        """The time of the shares among keys: the highest tag that was claimed; begins at the wall ms of the first call."""
         self.pause_reason: str | None = None
         """None: not paused."""
         self.resumes_at = 0
@@ -176,7 +222,7 @@ class MemoryQueue:
     def _enqueue(self, now: int, new: NewJob) -> Enqueued:
         if new.id in self.jobs:
             return Enqueued(EnqueueResult.EXISTS, b"")
-        job = MemoryJob(new.id, new.body, new.priority, new.unique, new.until_start)
+        job = MemoryJob(new.id, new.body, new.priority, new.unique, new.until_start, new.limit)
         if holder := self._win_key(now, job, now + new.unique_for if new.unique_for else 0):
             return Enqueued(EnqueueResult.CONFLICT, holder)
         self.jobs[job.id] = job
@@ -185,7 +231,7 @@ class MemoryQueue:
         if due > now:
             self._wait_until(job, JobState.SCHEDULED, due)
         else:
-            self._make_pending(job, now)
+            self._set_off(now, job, now)
         return Enqueued(EnqueueResult.ENQUEUED, b"")
 
     # Steps
@@ -209,22 +255,27 @@ class MemoryQueue:
             return kept
         if call < last:
             raise StoreRefused(f"call: got {call}, expected {last} or more")
-        self._advance_clock(now)
-        if not self.is_paused(now):
-            self.resume()
-        finished = [self._finish(now, worker, finish) for finish in finishes]
+        self._begin(now)
+        # What completed and leaves nothing comes first: its slots are free for the others.
+        order = sorted(range(len(finishes)), key=lambda index: bool(finishes[index].kind or finishes[index].keep))
+        results = {index: self._finish(now, worker, finishes[index]) for index in order}
+        finished = [results[index] for index in range(len(finishes))]
         self._tend(now, max_lost)
         paused = self.is_paused(now)
         chosen = [] if paused else self._choose(claim, suspects=suspects)
         claimed = self._claim(chosen, now, worker=worker, lease=lease, hard=hard)
         suspects_left = suspects and not any(job.lost for job in chosen)
-        left = len(self.sets[JobState.PENDING].ranks) + (len(self.sets[_SUSPECTS].ranks) if suspects_left else 0)
+        left = len(self.sets[JobState.PENDING].ranks)
+        if not left:
+            # Jobs with and without a key have the same beginning again.
+            self._advance_virtual(now)
+        left += len(self.sets[_SUSPECTS].ranks) if suspects_left else 0
         reply = StepReply(
             finished=finished,
             claimed=claimed,
             now=now,
             more=left > 0 and not paused,
-            next_due=self.next_due(),
+            next_due=min(filter(None, (self.next_due(), *self.rates.values())), default=0),
             paused=paused,
         )
         self.workers[worker] = now
@@ -239,7 +290,11 @@ class MemoryQueue:
             del self.workers[worker]
             self.calls = {lane: kept for lane, kept in self.calls.items() if lane[0] != worker}
 
-    def _advance_clock(self, now: int) -> None:
+    def _begin(self, now: int) -> None:
+        """What every call does first that changes jobs, `enqueue` apart: time passes, and a pause may be over."""
+        if not self.is_paused(now):
+            self.resume()
+        self._advance_virtual(now if self.virtual is None else self.virtual)
         if self.seen is None:
             self.clock = now
         else:
@@ -250,8 +305,11 @@ class MemoryQueue:
                 self.quiet_until = self.clock + _QUIET
         self.seen = now
 
+    def _advance_virtual(self, virtual: float) -> None:
+        self.virtual = virtual if self.virtual is None else max(self.virtual, virtual)
+
     def _finish(self, now: int, worker: bytes, finish: Finish) -> FinishResult:
-        job = self._held(finish.id, finish.fence, worker)
+        job = self._leased(finish.id, finish.fence, worker)
         if job is None:
             self.counters["stale"] += 1
             return FinishResult.STALE
@@ -272,7 +330,7 @@ class MemoryQueue:
             self._run_again(now, job, JobState.RETRY if job.attempts else JobState.SCHEDULED, finish.delay)
         elif finish.kind is FinishKind.RELEASE:
             self.counters["released"] += 1
-            self._make_pending(job, job.ready)
+            self._restart(now, job)
         elif finish.kind is FinishKind.DEAD:
             job.attempts += 1
             self.counters["failed"] += 1
@@ -280,12 +338,14 @@ class MemoryQueue:
         else:
             self.counters["parked"] += 1
             job.lost, job.reason, job.at = 0, finish.detail, now
+            self._give_up(now, job)
             self._put(job, JobState.PARKED, now)
         return FinishResult.DONE
 
     def _complete(self, now: int, job: MemoryJob, finish: Finish) -> None:
         self.counters["completed"] += 1
         self._release_key(job)
+        self._give_up(now, job)
         if finish.keep:
             job.result, job.at = finish.result, now
             self._put(job, JobState.COMPLETED, now + finish.keep)
@@ -294,10 +354,12 @@ class MemoryQueue:
 
     def _run_again(self, now: int, job: MemoryJob, state: JobState, delay: int) -> None:
         job.lost = 0
+        # Behind those that wait already, of its key too.
+        self._give_up(now, job)
         if delay:
             self._wait_until(job, state, now + delay)
         else:
-            self._make_pending(job, now)
+            self._set_off(now, job, now)
 
     def _tend(self, now: int, max_lost: int) -> None:
         if self.clock >= self.quiet_until:
@@ -305,7 +367,8 @@ class MemoryQueue:
                 self._reap(now, job, max_lost)
         for state in (JobState.SCHEDULED, JobState.RETRY):
             for job in self._lowest(state, now, _PROMOTED_PER_STEP):
-                self._make_pending(job, job.score)
+                self._set_off(now, job, int(job.score))
+        self._grant_by_time(now)
         aged = self._aged(now)[:_AGED_PER_STEP]
         for job in aged:
             self._forget(job)
@@ -323,7 +386,7 @@ class MemoryQueue:
         if job.lost >= max_lost:
             self._bury(now, job, b"poison", b"lost %d leases" % job.lost)
         else:
-            self._make_pending(job, job.ready)
+            self._restart(now, job)
 
     def _aged(self, now: int) -> list[MemoryJob]:
         """Jobs that have been kept for long enough, the oldest of each state first."""
@@ -341,6 +404,7 @@ class MemoryQueue:
             self.counters["claimed"] += len(chosen)
         for job in chosen:
             job.fence, job.worker, job.hard_end, job.at = self.fence, worker, self.clock + hard, now
+            self._advance_virtual(job.rank % _PRIORITY_BAND)
             self._put(job, JobState.ACTIVE, self.clock + lease)
             if job.until_start:
                 self._release_key(job)
@@ -359,8 +423,8 @@ class MemoryQueue:
         return chosen
 
     def renew(self, now: int, *, worker: bytes, held: Sequence[tuple[bytes, int]], lease: int) -> list[Renewal]:
-        self._advance_clock(now)
-        return [self._renew(self._held(id_, fence, worker), lease) for id_, fence in held]
+        self._begin(now)
+        return [self._renew(self._leased(id_, fence, worker), lease) for id_, fence in held]
 
     def _renew(self, job: MemoryJob | None, lease: int) -> Renewal:
         if job is None:
@@ -385,7 +449,7 @@ class MemoryQueue:
 
     def next_due(self) -> int:
         """Wall ms of the earliest scheduled job or retry, 0 none."""
-        waiting = [self.sets[state].lowest() for state in (JobState.SCHEDULED, JobState.RETRY)]
+        waiting = [int(self.sets[state].lowest()) for state in (JobState.SCHEDULED, JobState.RETRY)]
         return min(filter(None, waiting), default=0)
 
     def next_work(self, now: int) -> float:
@@ -395,17 +459,19 @@ class MemoryQueue:
         """
         if self.sets[JobState.PENDING].ranks and not self.is_paused(now):
             return now
-        return min(filter(None, (self.next_due(), self.resumes_at)), default=inf)
+        return min(filter(None, (self.next_due(), self.resumes_at, *self.rates.values())), default=inf)
 
     def depths(self, now: int) -> Depths:
-        ready = [job.ready for place in (JobState.PENDING, _SUSPECTS) for job in self.all_in(place)]
+        pending = [job for place in (JobState.PENDING, _SUSPECTS) for job in self.all_in(place)]
+        # The first of each priority is its oldest, but where shares by key decide; then it is the next one.
+        heads = {(job.place, job.priority): job.ready for job in reversed(pending)}
         counts = {str(state): len(self.sets[state].ranks) for state in JobState}
-        counts[JobState.PENDING] = len(ready)
+        counts[JobState.PENDING] = len(pending)
         paused = self.is_paused(now)
         return Depths(
             **counts,
             now=now,
-            oldest_pending=min(ready, default=0),
+            oldest_pending=min(heads.values(), default=0),
             next_due=self.next_due(),
             paused=paused,
             pause_reason=self.pause_reason or "" if paused else "",
@@ -434,13 +500,22 @@ class MemoryQueue:
         )
 
     def jobs_in(self, state: JobState, *, cursor: str = "", limit: int = 100) -> Page:
-        """Jobs in the order of their scores; of the pending ones, suspects first."""
+        """Jobs in the order of their scores; of the pending ones, suspects first; the held ones by key before that."""
+        if state is JobState.HELD:
+            return self._held_jobs(cursor, limit)
         places = (_SUSPECTS, JobState.PENDING) if state is JobState.PENDING else (state,)
         ranks = [(number, *rank) for number, place in enumerate(places) for rank in self.sets[place].ranks]
         start = bisect_right(ranks, _read_cursor(cursor, len(places))) if cursor else 0
         part = ranks[start : start + limit]
         more = start + limit < len(ranks)
         return Page([self._view(self.jobs[id_]) for _, _, id_ in part], _cursor(part[-1]) if more else "")
+
+    def _held_jobs(self, cursor: str, limit: int) -> Page:
+        held = [(key, *rank) for key in sorted(self.slots) for rank in self.slots[key].held]
+        start = bisect_right(held, _read_held_cursor(cursor)) if cursor else 0
+        part = held[start : start + limit]
+        more = start + limit < len(held)
+        return Page([self._view(self.jobs[id_]) for _, _, id_ in part], _held_cursor(*part[-1]) if more else "")
 
     # What operators do
 
@@ -449,14 +524,14 @@ class MemoryQueue:
         if job is None:
             return None
         if job.state in _WAITING:
-            self._advance_clock(now)
+            self._begin(now)
             self._end(now, job, JobState.CANCELLED)
         elif job.state is JobState.ACTIVE:
             job.is_cancelling = True
         return job.state
 
     def requeue(self, now: int, ids: Sequence[bytes]) -> list[Enqueued | None]:
-        self._advance_clock(now)
+        self._begin(now)
         return [self._requeue(now, id_) for id_ in ids]
 
     def _requeue(self, now: int, id: bytes) -> Enqueued | None:
@@ -467,11 +542,11 @@ class MemoryQueue:
             return Enqueued(EnqueueResult.CONFLICT, holder)
         job.attempts = job.lost = 0
         job.error = b""
-        self._make_pending(job, now)
+        self._set_off(now, job, now)
         return Enqueued(EnqueueResult.ENQUEUED, b"")
 
     def purge(self, now: int, state: JobState, limit: int, ids: Sequence[bytes] = ()) -> int:
-        self._advance_clock(now)
+        self._begin(now)
         jobs = self.all_in(state, limit)
         if ids:
             jobs = [job for job in map(self.jobs.get, dict.fromkeys(ids)) if job is not None and job.state is state]
@@ -480,10 +555,10 @@ class MemoryQueue:
         return len(jobs)
 
     def unpark(self, now: int, task: bytes) -> int:
-        self._advance_clock(now)
+        self._begin(now)
         parked = [job for job in self.all_in(JobState.PARKED) if job.reason == task][:_MOST_UNPARKED]
         for job in parked:
-            self._make_pending(job, now)
+            self._set_off(now, job, now)
         return len(parked)
 
     def pause(self, now: int, *, reason: str, resume_after: int = 0) -> None:
@@ -494,14 +569,14 @@ class MemoryQueue:
 
     # How a job gets from one state into the next
 
-    def _held(self, id: bytes, fence: int, worker: bytes) -> MemoryJob | None:
+    def _leased(self, id: bytes, fence: int, worker: bytes) -> MemoryJob | None:
         """The job, if it is active and this is the lease on it."""
         job = self.jobs.get(id)
         if job is None or job.state is not JobState.ACTIVE or (job.fence, job.worker) != (fence, worker):
             return None
         return job
 
-    def _put(self, job: MemoryJob, place: str, score: int) -> None:
+    def _put(self, job: MemoryJob, place: str, score: float) -> None:
         """Every move goes through here: a job is in one set, and what belongs to a lease goes with it."""
         if job.place:
             self.sets[job.place].remove(job.score, job.id)
@@ -517,11 +592,103 @@ class MemoryQueue:
         job.at = due
         self._put(job, state, due)
 
-    def _make_pending(self, job: MemoryJob, ready: int) -> None:
-        job.ready = job.at = ready
+    def _set_off(self, now: int, job: MemoryJob, ready: int) -> None:
+        """Make a job pending that was not, since wall ms `ready`; or hold it."""
         job.reason = b""
-        place = _SUSPECTS if job.lost else JobState.PENDING
-        self._put(job, place, (9 - job.priority) * _PRIORITY_BAND + ready)
+        if job.limit is not None:
+            self._admit(now, job, job.limit)
+            return
+        job.rank = (9 - job.priority) * _PRIORITY_BAND + ready
+        job.ready = ready
+        self._make_pending(job)
+
+    def _restart(self, now: int, job: MemoryJob) -> None:
+        """Make a job pending again at its old place, with the slot that it has."""
+        if job.limit is not None:
+            job.ready = now
+        self._make_pending(job)
+
+    def _make_pending(self, job: MemoryJob) -> None:
+        job.at = job.ready
+        self._put(job, _SUSPECTS if job.lost else JobState.PENDING, job.rank)
+
+    def _admit(self, now: int, job: MemoryJob, limit: Limit) -> None:
+        """Tag the job by start-time fair queueing; it gets a slot unless others of its key wait, or there is no room."""
+        slots = self.slots.setdefault(limit.key, MemorySlots(now))
+        virtual = self.virtual = now if self.virtual is None else self.virtual
+        live = slots.given + len(slots.held)
+        slots.tag = max(virtual, min(slots.tag, virtual + live / limit.weight)) + 1 / limit.weight
+        job.rank = (9 - job.priority) * _PRIORITY_BAND + slots.tag
+        if not slots.held and slots.has_room(now, limit):
+            self._give_slot(now, job, limit, slots)
+            self._keep_slots(now, limit.key, limit, slots)
+            return
+        job.at = now
+        self._put(job, JobState.HELD, job.rank)
+        insort(slots.held, (job.rank, job.id))
+        if slots.held[0][1] == job.id:
+            # It goes before those that wait, and for its own terms there may be room.
+            self._grant(now, limit.key, limit)
+
+    def _give_slot(self, now: int, job: MemoryJob, limit: Limit, slots: MemorySlots) -> None:
+        slots.give(limit)
+        job.has_slot, job.ready = True, now
+        self._make_pending(job)
+
+    def _give_up(self, now: int, job: MemoryJob) -> None:
+        """Take the slot, or the wait for one, from a job that is about to leave its state, and hand on what that leaves."""
+        if job.limit is None or not (job.has_slot or job.place == JobState.HELD):
+            return
+        slots = self.slots[job.limit.key]
+        if job.has_slot:
+            job.has_slot = False
+            slots.given -= 1
+        else:
+            slots.held.remove((job.rank, job.id))
+        self._grant(now, job.limit.key, job.limit)
+
+    def _grant(self, now: int, key: bytes, limit: Limit | None) -> None:
+        """Make held jobs of a key pending, in their order, for as long as it allows. `limit`: the terms of who has left."""
+        slots = self.slots[key]
+        turns = 0
+        while slots.held and turns < _MOST_GRANTED:
+            turns += 1
+            job = self.jobs[slots.held[0][1]]
+            limit = job.limit
+            if limit is None or not slots.has_room(now, limit):
+                break
+            del slots.held[0]
+            self._give_slot(now, job, limit, slots)
+        self._keep_slots(now, key, limit, slots)
+        if turns == _MOST_GRANTED and slots.held:
+            # The next step goes on.
+            self.rates[key] = now
+
+    def _grant_by_time(self, now: int) -> None:
+        due = sorted((at, key) for key, at in self.rates.items() if at <= now)
+        for _, key in due[:_KEYS_PER_STEP]:
+            del self.rates[key]
+            if key in self.slots:
+                self._grant(now, key, None)
+
+    def _keep_slots(self, now: int, key: bytes, limit: Limit | None, slots: MemorySlots) -> None:
+        """Forget the slots of a key when they say no more than nothing would; note when time will bring it something.
+
+        `limit`: the terms of who is next, or of the last one if nobody is held; None, not known.
+        """
+        rate = 0 if limit is None else limit.rate
+        if limit is not None:
+            slots.refill(now, limit)
+        if not slots.given and not slots.held and not (rate and slots.tokens < rate):
+            del self.slots[key]
+            self.rates.pop(key, None)
+        elif limit is not None and rate:
+            # Where tokens are not what is missing, somebody's end brings the next one its slot, not time.
+            wanted = 1 if slots.held else 0 if slots.given else rate
+            if slots.tokens < wanted:
+                self.rates[key] = now + ceil((wanted - slots.tokens) * limit.period / rate)
+            else:
+                self.rates.pop(key, None)
 
     def _bury(self, now: int, job: MemoryJob, reason: bytes, error: bytes) -> None:
         job.reason, job.error = reason, error[:_ERROR_BYTES]
@@ -529,6 +696,7 @@ class MemoryQueue:
 
     def _end(self, now: int, job: MemoryJob, state: JobState) -> None:
         self.counters[state] += 1
+        self._give_up(now, job)
         self._release_key(job)
         job.at = now
         self._put(job, state, now)
@@ -697,7 +865,9 @@ class MemoryBroker:
     async def cancel(self, queue: str, id: bytes) -> JobState | None:
         check_id("id", id)
         with self._lock:
-            return self.queue(queue).cancel(self._clock(), id)
+            state = self.queue(queue).cancel(self._clock(), id)
+        self._wake(queue)
+        return state
 
     async def requeue(self, queue: str, ids: Sequence[bytes]) -> list[Enqueued | None]:
         check_ids(ids)
@@ -764,13 +934,28 @@ def _wall_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _cursor(rank: tuple[int, int, bytes]) -> str:
+def _cursor(rank: tuple[int, float, bytes]) -> str:
     number, score, id_ = rank
     return f"{number}-{score}-{id_.hex()}"
 
 
-def _read_cursor(cursor: str, places: int) -> tuple[int, int, bytes]:
+def _read_cursor(cursor: str, places: int) -> tuple[int, float, bytes]:
     found = _CURSOR.fullmatch(cursor)
     if found is None or int(found[1]) >= places:
-        raise ConfigurationError("cursor", cursor, "the cursor of an earlier page of this list")
-    return int(found[1]), int(found[2]), bytes.fromhex(found[3])
+        raise _bad_cursor(cursor)
+    return int(found[1]), float(found[2]), bytes.fromhex(found[3])
+
+
+def _held_cursor(key: bytes, rank: float, id: bytes) -> str:
+    return (key + struct.pack(">d", rank) + id).hex()
+
+
+def _read_held_cursor(cursor: str) -> tuple[bytes, float, bytes]:
+    if not _HELD_CURSOR.fullmatch(cursor):
+        raise _bad_cursor(cursor)
+    key, rank, id_ = struct.unpack(">16sd16s", bytes.fromhex(cursor))
+    return key, rank, id_
+
+
+def _bad_cursor(cursor: str) -> ConfigurationError:
+    return ConfigurationError("cursor", cursor, "the cursor of an earlier page of this list")
