@@ -8,7 +8,6 @@ import json
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from loadtests.kills.campaign import Kills, Plan
@@ -38,7 +37,7 @@ def main() -> int:
     seconds = round(time.monotonic() - began, 1)
     tell("")
     if options.json:
-        sys.stdout.write(f"{json.dumps({**asdict(report), 'seconds': seconds})}\n")
+        sys.stdout.write(f"{json.dumps({**vars(report), 'seconds': seconds})}\n")
     else:
         killed = ", ".join(f"{count} {what}" for what, count in sorted(report.killed.items()))
         sys.stdout.write(
