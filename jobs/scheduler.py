@@ -241,7 +241,7 @@ class Scheduler:
             answer = await self._store.fire(cron, entry.version, tick)
             queue.ahead = max(queue.ahead, answer.now - self._monotonic() * 1000)
             if answer.result is FireResult.CHANGED:
-                queue.changes, queue.read_at = -1, -1e9
+                queue.read_at = -1e9
                 entry.next = None
                 return
             entry.passed(answer.last)

@@ -53,8 +53,10 @@ end
 if tick <= last then
   return { 4, now, last, last }
 end
-redis.call('HSET', KEYS[21], name, string.format('%d', tick))
-if late > 0 and now - tick > late then
-  return { 3, now, tick, last }
+local result = 3
+if late == 0 or now - tick <= late then
+  result = take_in(jobs, ids, now, tonumber(ARGV[2]))[1]
 end
-return { take_in(jobs, ids, now, tonumber(ARGV[2]))[1], now, tick, last }
+-- Last: if the store cannot take the job in, the tick is still to come, and its job is known by its id.
+redis.call('HSET', KEYS[21], name, string.format('%d', tick))
+return { result, now, tick, last }

@@ -402,7 +402,9 @@ async def test_a_definition_that_changes_between_look_and_tick_is_read_again(sta
 
     names: list[str] = []
     await stage.cron.define(cron_job())
-    scheduler = Scheduler(Changing(stage.client, stage=stage.name, test_clock=stage.clock), refresh=0)
+    store = Changing(stage.client, stage=stage.name, test_clock=stage.clock)
+    # It would not look again for an hour.
+    scheduler = Scheduler(store, refresh=3600, monotonic=lambda: stage.clock.now / 1_000_000)
     await scheduler.turn()
     stage.clock.forward(MINUTE)
     names += ["third", "second"]
@@ -503,6 +505,21 @@ async def test_a_queue_that_fails_stops_no_other(stage: Stage, caplog: pytest.Lo
         await scheduler.turn()
     assert scheduler.counts.enqueued == 5
     assert "the store answers again" in caplog.messages
+
+
+async def test_a_tick_that_the_store_refuses_stops_no_other_of_its_queue_and_is_not_lost(stage: Stage) -> None:
+    await stage.cron.define(cron_job("a", job=NewJob(b"", body(), unique=b"k" * 16)))
+    await stage.cron.define(cron_job("b"))
+    unique = QueueKeys("jobs", stage.name, "default").state("unique")
+    await stage.client.set(unique, "not a hash")
+    stage.clock.forward(MINUTE)
+    scheduler = stage.scheduler()
+    await scheduler.turn()
+    assert await stage.drain() == [tick_id(START + MINUTE, "b")]
+    await stage.client.delete(unique)
+    await scheduler.turn()
+    assert await stage.drain() == [tick_id(START + MINUTE, "a")]
+    assert scheduler.counts.failures == 1
 
 
 async def test_a_tick_that_a_full_server_refuses_is_run_when_there_is_room(fresh_server: Server) -> None:
