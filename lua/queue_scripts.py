@@ -69,6 +69,11 @@ class JobMeta(NamedTuple):
         """Whether its worker has been, or will be, told to stop it."""
         return bool(self.flags & _CANCELLING)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether it is pending, active or held under a limit key; its place among the pending is no time then."""
+        return bool(self.flags & _LIMITED)
+
 
 class StoredJob(NamedTuple):
     """One job as the store has it. `state`: empty when it is not there. `body`: empty where it is in the `large` hash."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ropeline.jobs.broker import LARGEST_ENQUEUE, LARGEST_RENEWAL, LARGEST_STEP
-from ropeline.jobs.records import Finish, FinishKind, JobState, NewJob
+from ropeline.jobs.records import Finish, FinishKind, JobState, Limit, NewJob
 from ropeline.lua.errors import ConfigurationError
 
 __all__ = [
@@ -39,6 +39,10 @@ _ID_LENGTH = 16
 _LONGEST_DETAIL = 255
 _HIGHEST_PRIORITY = 9
 _HIGHEST_LANE = 15
+_HIGHEST_WEIGHT = 100
+# As a store packs them: two bytes, and four.
+_MOST_OF_A_KEY = 65_535
+_LONGEST_PERIOD = (1 << 32) - 1
 # A pending job's place is its priority band plus a time, and a double must hold it exactly.
 _LATEST = 1 << 42
 
@@ -55,6 +59,8 @@ def check_enqueue(jobs: Sequence[NewJob]) -> None:
         check_milliseconds("due", job.due)
         check_milliseconds("delay", job.delay)
         check_milliseconds("unique_for", job.unique_for)
+        if job.limit is not None:
+            _check_limit_of_key(job.limit)
 
 
 def check_step(
@@ -121,6 +127,14 @@ def check_milliseconds(field: str, value: int, *, least: int = 0) -> None:
     """Raise ConfigurationError unless `value` is a time, or a length of time, that a broker can keep."""
     if not least <= value < _LATEST:
         raise ConfigurationError(field, value, f"{least} to {_LATEST - 1} ms")
+
+
+def _check_limit_of_key(limit: Limit) -> None:
+    check_id("limit.key", limit.key)
+    _check_count("limit.most", limit.most, 0, _MOST_OF_A_KEY)
+    _check_count("limit.rate", limit.rate, 0, _MOST_OF_A_KEY)
+    _check_count("limit.weight", limit.weight, 1, _HIGHEST_WEIGHT)
+    _check_count("limit.period", limit.period, 1 if limit.rate else 0, _LONGEST_PERIOD)
 
 
 def _check_finish(finish: Finish) -> None:

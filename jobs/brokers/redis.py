@@ -269,7 +269,7 @@ class RedisBroker:
             for (_, _, id_), job in zip(rows, stored, strict=True)
             if job.state == state
         ]
-        return Page(views, "" if more is None else f"{more[0]}-{more[1]:.0f}-{more[2].hex()}")
+        return Page(views, "" if more is None else f"{more[0]}-{more[1]!r}-{more[2].hex()}")
 
     async def _held(self, queue: str, cursor: str, limit: int) -> Page:
         """Held jobs, by key and then in the order in which they get a slot."""
@@ -377,7 +377,7 @@ class RedisBroker:
     async def _rows(self, key: str, last: tuple[float, bytes] | None, wanted: int) -> list[tuple[float, bytes]]:
         """The next members of a sorted set after `last`, by score and then by member."""
         rows: list[tuple[float, bytes]] = []
-        start = "-inf" if last is None else f"{last[0]:.0f}"
+        start = "-inf" if last is None else repr(last[0])
         offset = 0
         while len(rows) < wanted:
             found = await self._command(
@@ -394,10 +394,10 @@ class RedisBroker:
         state, meta = JobState(stored.state), stored.meta
         body = await self._large(queue, id) if stored.is_large else stored.body
         at = int(stored.score)
-        if state is JobState.PENDING:
-            at %= 1 << 42
-        elif state in (JobState.ACTIVE, JobState.COMPLETED, JobState.HELD):
+        if meta.is_limited or state in (JobState.ACTIVE, JobState.COMPLETED, JobState.HELD):
             at = meta.at
+        elif state is JobState.PENDING:
+            at %= 1 << 42
         return JobView(
             id, state, body, meta.attempts, meta.lost, stored.priority, at, meta.error, meta.reason,
             stored.result, meta.worker.hex(), meta.is_cancelling,
@@ -432,7 +432,7 @@ def _pairs(found: list[Any]) -> list[tuple[bytes, Any]]:
 def _read_cursor(cursor: str, sets: int) -> tuple[int, tuple[float, bytes] | None]:
     if not cursor:
         return 0, None
-    found = re.fullmatch(r"([0-9])-([0-9]+)-([0-9a-f]{32})", cursor, re.ASCII)
+    found = re.fullmatch(r"([0-9])-([0-9]{1,16}(?:\.[0-9]{1,16})?)-([0-9a-f]{32})", cursor, re.ASCII)
     if found is None or int(found[1]) >= sets:
         raise ConfigurationError("cursor", cursor, "the cursor of an earlier page of this list")
     return int(found[1]), (float(found[2]), bytes.fromhex(found[3]))

@@ -29,6 +29,7 @@ COST     O(log N)
 --- @include "queue/moves"
 --- @include "queue/open_queue"
 --- @include "queue/state_of"
+--- @include "queue/wake"
 local id = ARGV[3]
 local name, set = state_of(id)
 if not name then
@@ -51,5 +52,8 @@ if set ~= HELD then
   redis.call('ZREM', set, id)
 end
 call_off(queue, id, meta)
+if (queue.granted or 0) > 0 then
+  wake_one(WAKE)
+end
 close_queue(queue, CONF)
 return 'cancelled'

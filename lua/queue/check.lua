@@ -24,7 +24,7 @@ ARGV     1 now        us      empty: the server's time
          2 run        text    empty: the server's run id
          3 repair     int     1: put right what is wrong
          4 id         16 bytes, 1 to 100 times
-RETURNS  for each, in order: what was wrong, empty for nothing: `no state` (becomes a suspect), `several states` (stays in the first of
+RETURNS  for each, in order: what was wrong, empty for nothing: `no state` (becomes a suspect, or asks for a slot if it had none), `several states` (stays in the first of
          active, suspects, pending, retry, scheduled, parked, dead, cancelled, completed, held), `no body` (is removed), `no lease` (active, and
          nobody's: becomes a suspect)
 COST     O(count * log N)
@@ -41,9 +41,15 @@ local SETS = { ACTIVE, SUSPECTS, PENDING, RETRY, SCHEDULED, PARKED, DEAD, CANCEL
 local queue = open_queue(CONF, ARGV[1], ARGV[2])
 
 local function make_suspect(id, body, meta)
+  if read_limit(body) and (has_flag(meta, WAITS) or not has_flag(meta, LIMITED)) then
+    -- It had no slot.
+    give_up(queue, id, meta)
+    set_off(queue, id, body, meta, queue.now)
+    return
+  end
   local _, priority = read_head(body)
   meta.score, meta.lost = pending_score(priority, queue.now), math.max(meta.lost, 1)
-  suspect(id, meta)
+  suspect(queue, id, meta)
 end
 
 local reply, moved = {}, 0
@@ -94,7 +100,7 @@ for index = 4, #ARGV do
   reply[#reply + 1] = wrong
 end
 if repairs then
-  if moved > 0 then
+  if moved > 0 or (queue.granted or 0) > 0 then
     wake_one(WAKE)
   end
   close_queue(queue, CONF)

@@ -21,11 +21,12 @@ KEYS     1 body       hash    id -> head and what the worker needs
          18 keys      hash    limit key -> slots given and wanted, tag, tokens
          19 rates     zset    limit key -> wall ms from when another job of it may run
 ARGV     1 now        us      empty: the server's time
-RETURNS  scheduled, pending, active, retry, parked, dead, completed, cancelled, held, now, wall ms since when the oldest is pending (0 none),
+RETURNS  scheduled, pending, active, retry, parked, dead, completed, cancelled, held, now, wall ms since when the oldest of those that are next is pending (0 none),
          of the earliest job that is due (0 none), 1 when paused, the reason, when it resumes by itself, then names and numbers of the counters
 COST     O(log N)
 ]]
 --- @include "queue/step_keys"
+--- @include "queue/meta"
 local BAND = 4398046511104
 local COUNTERS = {
   'enqueued', 'claimed', 'completed', 'failed', 'retried', 'dead', 'cancelled', 'lost', 'stale', 'snoozed', 'released', 'parked',
@@ -38,11 +39,16 @@ local resumes_at = tonumber(pause[3]) or 0
 local is_paused = pause[1] == '1' and (resumes_at == 0 or resumes_at > now)
 local oldest, due = 0, 0
 for _, set in ipairs({ PENDING, SUSPECTS }) do
-  -- The first of each priority is its oldest.
+  -- The first of each priority is its oldest, but where shares by key decide; then it is the next one.
   for priority = 0, 9 do
     local first = redis.call('ZRANGEBYSCORE', set, priority * BAND, '(' .. (priority + 1) * BAND, 'WITHSCORES', 'LIMIT', 0, 1)
     if first[2] then
       local ready = tonumber(first[2]) % BAND
+      local packed = redis.call('HGET', META, first[1])
+      local meta = packed and unpack_meta(packed)
+      if meta and has_flag(meta, LIMITED) then
+        ready = meta.at
+      end
       oldest = oldest == 0 and ready or math.min(oldest, ready)
     end
   end

@@ -107,6 +107,10 @@ if claim.most > 0 and not queue.is_paused then
   kept.claimed, bodies = claim_jobs(queue, worker, claim)
 end
 local left, suspected = redis.call('ZCARD', PENDING), redis.call('ZCARD', SUSPECTS)
+if left == 0 then
+  -- Jobs with and without a key have the same beginning again.
+  queue.virtual = math.max(queue.virtual, queue.now)
+end
 local may_take_one = claim.suspects
 for _, job in ipairs(kept.claimed) do
   may_take_one = may_take_one and job[3] == 0

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from ropeline.jobs.brokers.redis import RedisBroker
 from ropeline.jobs.fsck import Finding, check_queue
-from ropeline.jobs.records import FinishKind, JobState
+from ropeline.jobs.records import FinishKind, JobState, Limit
 from ropeline.lua.keys import QueueKeys
 from tests.jobs.brokers.stage import NAMESPACE, Stage, new_id, open_stage
 from tests.servers import Server
@@ -68,6 +68,20 @@ async def test_a_lease_that_vanished_buries_no_job(ward: Ward) -> None:
     await ward.store.zrem(ward.keys.state("active"), job.id)
     await ward.heals(("no state", job.id))
     assert (await ward.stage.worker().claim_one()).id == job.id
+
+
+async def test_a_held_job_that_lost_its_place_asks_for_a_slot_again(ward: Ward) -> None:
+    limit = Limit(b"k" * 16, most=1)
+    _, second = [await ward.stage.enqueue(limit=limit) for _ in range(2)]
+    await ward.store.delete(ward.keys.state("held"))
+    await ward.heals(("no state", second))
+    assert await ward.stage.state(second) is JobState.HELD
+    worker = ward.stage.worker()
+    await worker.finish(await worker.claim_one(), FinishKind.COMPLETED)
+    job = await worker.claim_one()
+    assert (job.id, job.lost) == (second, 0)
+    await worker.finish(job, FinishKind.COMPLETED)
+    assert await ward.broker.limit_keys(ward.stage.queue) == 0
 
 
 async def test_a_job_in_two_states_stays_in_the_one_that_is_further_on(ward: Ward) -> None:

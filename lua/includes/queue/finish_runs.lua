@@ -50,16 +50,22 @@ local function finish_run(queue, finish, meta)
     if finish.delay > 0 then
       await(queue, id, meta, set, queue.now + finish.delay)
     else
-      -- Behind those that wait already; by the virtual time where places are tags.
-      meta.score = meta.score - meta.score % BAND + (has_flag(meta, LIMITED) and queue.virtual or queue.now)
-      restart(id, meta)
+      -- Behind those that wait already, of its key too.
+      local body = has_flag(meta, LIMITED) and redis.call('HGET', BODY, id)
+      if body then
+        give_up(queue, id, meta)
+        set_off(queue, id, body, meta, queue.now)
+      else
+        meta.score = meta.score - meta.score % BAND + queue.now
+        restart(queue, id, meta)
+      end
     end
   elseif kind == RELEASE then
     count(queue, 'released', 1)
     if meta.lost > 0 then
-      suspect(id, meta)
+      suspect(queue, id, meta)
     else
-      restart(id, meta)
+      restart(queue, id, meta)
     end
   elseif kind == DIE then
     meta.attempts = meta.attempts + 1

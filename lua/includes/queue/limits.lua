@@ -9,36 +9,59 @@
 -- The order among keys is start-time fair queueing (Goyal, Vin, Cheng 1996): each job is tagged with the virtual time at which its
 -- key would have had its share, and the place among the pending is the tag. A key that has nothing owes nothing.
 
-local function read_slots(queue, limit)
-  local packed = redis.call('HGET', LIMITS, limit.key)
-  local slots = { given = 0, wanted = 0, tag = 0, tokens = limit.count, at = queue.now }
+-- What a job's own terms say counts when it asks for its slot, and nothing else of it before: `tokens` are those of wall ms `at`, by
+-- whoever asked then.
+local FULL, TURNS = 65535, 20
+
+local function read_slots(queue, key)
+  local slots = { given = 0, wanted = 0, tag = 0, tokens = FULL, at = queue.now }
+  local packed = redis.call('HGET', LIMITS, key)
   if packed then
     slots.given, slots.wanted, slots.tag, slots.tokens, slots.at = struct.unpack('<IIddd', packed)
   end
-  if limit.count > 0 then
-    local passed = math.max(0, queue.now - slots.at)
-    slots.tokens = math.min(limit.count, slots.tokens + passed * limit.count / limit.period)
-  end
-  slots.at = queue.now
   return slots
 end
 
--- write_slots(queue, limit, slots): keeps them for as long as they say more than nothing would.
-local function write_slots(queue, limit, slots)
-  local is_full = limit.count == 0 or slots.tokens >= limit.count
-  if slots.given == 0 and slots.wanted == 0 and is_full then
-    redis.call('HDEL', LIMITS, limit.key)
-    redis.call('ZREM', RATES, limit.key)
-    return
-  end
-  redis.call('HSET', LIMITS, limit.key, struct.pack('<IIddd', slots.given, slots.wanted, slots.tag, slots.tokens, slots.at))
+local function refill(queue, limit, slots)
   if limit.count > 0 then
-    local missing = slots.wanted > 0 and 1 - slots.tokens or limit.count - slots.tokens
-    redis.call('ZADD', RATES, queue.now + math.max(1, math.ceil(missing * limit.period / limit.count)), limit.key)
+    local passed = math.max(0, queue.now - slots.at)
+    slots.tokens = math.min(limit.count, slots.tokens + passed * limit.count / limit.period)
+    slots.at = queue.now
   end
 end
 
-local function may_run(limit, slots)
+-- write_slots(queue, key, limit, slots): keeps them for as long as they say more than nothing would. `limit`: the terms of who is
+-- next, or of the last one if nobody is held; nil, not known or not changed.
+local function write_slots(queue, key, limit, slots)
+  local rate = limit and limit.count or 0
+  if rate > 0 then
+    refill(queue, limit, slots)
+  end
+  if slots.given == 0 and slots.wanted == 0 and (rate == 0 or slots.tokens >= rate) then
+    redis.call('HDEL', LIMITS, key)
+    redis.call('ZREM', RATES, key)
+    return
+  end
+  redis.call('HSET', LIMITS, key, struct.pack('<IIddd', slots.given, slots.wanted, slots.tag, slots.tokens, slots.at))
+  if rate == 0 then
+    return
+  end
+  local missing = 0
+  if slots.wanted > 0 then
+    missing = 1 - slots.tokens
+  elseif slots.given == 0 then
+    missing = rate - slots.tokens
+  end
+  if missing > 0 then
+    redis.call('ZADD', RATES, queue.now + math.ceil(missing * limit.period / rate), key)
+  else
+    -- Somebody's end brings the next one its slot, not time.
+    redis.call('ZREM', RATES, key)
+  end
+end
+
+local function may_run(queue, limit, slots)
+  refill(queue, limit, slots)
   return (limit.most == 0 or slots.given < limit.most) and (limit.count == 0 or slots.tokens >= 1)
 end
 
@@ -54,70 +77,84 @@ local function held_member(key, score, id)
   return key .. struct.pack('>d', score) .. id
 end
 
--- admit(queue, id, body, meta): gives a job of a key its tag, and makes it pending or holds it; true when it is pending.
+local function first_held(key)
+  return redis.call('ZRANGEBYLEX', HELD, '[' .. key, '(' .. key .. string.rep('\255', 25), 'LIMIT', 0, 1)[1]
+end
+
+-- grant(queue, key, limit, slots): makes held jobs of a key pending, in their order, for as long as the key allows; how many.
+-- `limit`: the terms of the job that has left, nil none.
+local function grant(queue, key, limit, slots)
+  local granted, turns = 0, 0
+  while slots.wanted > 0 and turns < TURNS do
+    turns = turns + 1
+    local member = first_held(key)
+    if not member then
+      slots.wanted = 0
+      break
+    end
+    local id = string.sub(member, 25)
+    local body = redis.call('HGET', BODY, id)
+    if body then
+      limit = read_limit(body)
+      if not may_run(queue, limit, slots) then
+        break
+      end
+      give_slot(limit, slots)
+      local meta = unpack_meta(redis.call('HGET', META, id))
+      meta.flags, meta.at = LIMITED, queue.now
+      redis.call('ZADD', PENDING, meta.score, id)
+      redis.call('HSET', META, id, pack_meta(meta))
+      granted = granted + 1
+    else
+      -- Its job is gone, and nobody may wait behind it for ever.
+      redis.call('HDEL', META, id)
+    end
+    redis.call('ZREM', HELD, member)
+    slots.wanted = slots.wanted - 1
+  end
+  write_slots(queue, key, limit, slots)
+  if turns == TURNS and slots.wanted > 0 then
+    -- The next step goes on.
+    redis.call('ZADD', RATES, queue.now, key)
+  end
+  return granted
+end
+
+-- admit(queue, id, body, meta, limit): gives a job of a key its tag, and makes it pending or holds it; true when an idle worker
+-- should hear of that.
 local function admit(queue, id, body, meta, limit)
-  local slots = read_slots(queue, limit)
+  local key, slots = limit.key, read_slots(queue, limit.key)
   local _, priority = read_head(body)
   local live, weight = slots.given + slots.wanted, math.max(1, limit.weight)
   slots.tag = math.max(queue.virtual, math.min(slots.tag, queue.virtual + live / weight)) + 1 / weight
   meta.score, meta.at, meta.fence, meta.hard, meta.worker = pending_score(priority, slots.tag), queue.now, 0, 0, NOBODY
   meta.flags = LIMITED
-  -- Nobody overtakes one of its own key that is held already.
-  local runs = slots.wanted == 0 and may_run(limit, slots)
-  if runs then
+  if slots.wanted == 0 and may_run(queue, limit, slots) then
     give_slot(limit, slots)
+    redis.call('HSET', META, id, pack_meta(meta))
     redis.call('ZADD', PENDING, meta.score, id)
-  else
-    slots.wanted = slots.wanted + 1
-    meta.flags = LIMITED + WAITS
-    redis.call('ZADD', HELD, 0, held_member(limit.key, meta.score, id))
+    write_slots(queue, key, limit, slots)
+    return true
   end
+  local member = held_member(key, meta.score, id)
+  slots.wanted = slots.wanted + 1
+  meta.flags = LIMITED + WAITS
   redis.call('HSET', META, id, pack_meta(meta))
-  write_slots(queue, limit, slots)
-  return runs
-end
-
--- grant(queue, key): makes held jobs of a key pending for as long as the key allows; how many.
-local function grant(queue, key, returned)
-  local granted = 0
-  for _ = 1, 20 do
-    local member = redis.call('ZRANGEBYLEX', HELD, '[' .. key, '(' .. key .. string.rep('\255', 25), 'LIMIT', 0, 1)[1]
-    local id = member and string.sub(member, 25)
-    local body = id and redis.call('HGET', BODY, id)
-    if id and not body then
-      -- Its job is gone, and nobody may wait behind it for ever.
-      redis.call('ZREM', HELD, member)
-      redis.call('HDEL', META, id)
-    end
-    local limit = body and read_limit(body) or returned
-    if not limit then
-      return granted
-    end
-    local slots = read_slots(queue, limit)
-    if returned then
-      slots.given = math.max(0, slots.given - 1)
-    end
-    local runs = body and may_run(limit, slots)
-    if runs then
-      local meta = unpack_meta(redis.call('HGET', META, id))
-      slots.wanted = math.max(0, slots.wanted - 1)
-      give_slot(limit, slots)
-      meta.flags = LIMITED
-      redis.call('ZREM', HELD, member)
-      redis.call('ZADD', PENDING, meta.score, id)
-      redis.call('HSET', META, id, pack_meta(meta))
-      granted = granted + 1
-    end
-    write_slots(queue, limit, slots)
-    returned = nil
-    if not runs then
-      return granted
-    end
+  redis.call('ZADD', HELD, 0, member)
+  if slots.wanted == 1 then
+    write_slots(queue, key, limit, slots)
+    return limit.count > 0 and slots.tokens < 1
   end
-  return granted
+  if first_held(key) == member then
+    -- It goes before those that wait, and for its own terms there may be room.
+    return grant(queue, key, limit, slots) > 0
+  end
+  write_slots(queue, key, nil, slots)
+  return false
 end
 
--- give_up(queue, id, meta): takes the slot, or the wait for one, from a job that is pending, active or held no more.
+-- give_up(queue, id, meta): takes the slot, or the wait for one, from a job that is pending, active or held no more, and hands on
+-- what that leaves.
 local function give_up(queue, id, meta)
   if not has_flag(meta, LIMITED) then
     return
@@ -127,28 +164,20 @@ local function give_up(queue, id, meta)
   if not limit then
     return
   end
+  local slots = read_slots(queue, limit.key)
   if has_flag(meta, WAITS) then
-    local slots = read_slots(queue, limit)
     slots.wanted = math.max(0, slots.wanted - 1)
     redis.call('ZREM', HELD, held_member(limit.key, meta.score, id))
-    write_slots(queue, limit, slots)
   else
-    queue.granted = (queue.granted or 0) + grant(queue, limit.key, limit)
+    slots.given = math.max(0, slots.given - 1)
   end
+  queue.granted = (queue.granted or 0) + grant(queue, limit.key, limit, slots)
 end
 
 -- grant_by_time(queue): what waits for its rate, up to 20 keys.
 local function grant_by_time(queue)
   for _, key in ipairs(redis.call('ZRANGEBYSCORE', RATES, '-inf', queue.now, 'LIMIT', 0, 20)) do
     redis.call('ZREM', RATES, key)
-    local packed = redis.call('HGET', LIMITS, key)
-    if packed then
-      local given, wanted = struct.unpack('<II', packed)
-      if given == 0 and wanted == 0 then
-        redis.call('HDEL', LIMITS, key)
-      else
-        grant(queue, key)
-      end
-    end
+    grant(queue, key, nil, read_slots(queue, key))
   end
 end

@@ -43,22 +43,26 @@ local function await(queue, id, meta, set, due)
   redis.call('ZADD', set, due, id)
 end
 
--- keep_limited(meta): of the flags only that the job has a key, and with it a slot.
-local function keep_limited(meta)
-  meta.flags = has_flag(meta, LIMITED) and LIMITED or 0
+-- keep_limited(queue, meta): of the flags only that the job has a key, and with it a slot; its place does not tell since when.
+local function keep_limited(queue, meta)
+  if has_flag(meta, LIMITED) then
+    meta.flags, meta.at = LIMITED, queue.now
+  else
+    meta.flags = 0
+  end
 end
 
--- suspect(id, meta): puts a job that has lost a lease where each process takes at most one from.
-local function suspect(id, meta)
+-- suspect(queue, id, meta): puts a job that has lost a lease where each process takes at most one from.
+local function suspect(queue, id, meta)
   meta.fence, meta.hard, meta.worker = 0, 0, NOBODY
-  keep_limited(meta)
+  keep_limited(queue, meta)
   redis.call('HSET', META, id, pack_meta(meta))
   redis.call('ZADD', SUSPECTS, meta.score, id)
 end
 
--- restart(id, meta): makes a job pending that was active, with what is known of it if that is more than of a plain one.
-local function restart(id, meta)
-  keep_limited(meta)
+-- restart(queue, id, meta): makes a job pending that was active, with what is known of it if that is more than of a plain one.
+local function restart(queue, id, meta)
+  keep_limited(queue, meta)
   if meta.attempts > 0 or meta.flags > 0 then
     meta.fence, meta.hard, meta.worker = 0, 0, NOBODY
     redis.call('HSET', META, id, pack_meta(meta))
@@ -77,5 +81,5 @@ local function set_off(queue, id, body, meta, ready)
   end
   local _, priority = read_head(body)
   meta.score = pending_score(priority, ready)
-  restart(id, meta)
+  restart(queue, id, meta)
 end

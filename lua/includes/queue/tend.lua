@@ -27,7 +27,7 @@ local function reap(queue, max_lost)
       if meta.lost >= max_lost then
         bury(queue, id, meta, 'poison', string.format('lost %d leases', meta.lost))
       else
-        suspect(id, meta)
+        suspect(queue, id, meta)
       end
     end
   end

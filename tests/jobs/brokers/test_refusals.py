@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 
-from ropeline.jobs.records import Finish, FinishKind, JobState, NewJob
+from ropeline.jobs.records import Finish, FinishKind, JobState, Limit, NewJob
 from ropeline.lua.errors import ConfigurationError
 from tests.jobs.brokers.stage import Stage, new_id
 
 ID = b"i" * 16
 GOOD = NewJob(ID, b"")
+
+
+def limited(**terms: Any) -> NewJob:
+    return NewJob(b"x" * 16, b"", limit=Limit(**{"key": b"k" * 16} | terms))
 
 
 @pytest.mark.parametrize(
@@ -27,6 +31,16 @@ GOOD = NewJob(ID, b"")
         ("due", [GOOD, NewJob(b"x" * 16, b"", due=1 << 42)]),
         ("delay", [GOOD, NewJob(b"x" * 16, b"", delay=-1)]),
         ("unique_for", [GOOD, NewJob(b"x" * 16, b"", unique_for=-1)]),
+        ("limit.key", [GOOD, limited(key=b"short")]),
+        ("limit.most", [GOOD, limited(most=-1)]),
+        ("limit.most", [GOOD, limited(most=65_536)]),
+        ("limit.rate", [GOOD, limited(rate=-1, period=1)]),
+        ("limit.rate", [GOOD, limited(rate=65_536, period=1)]),
+        ("limit.weight", [GOOD, limited(weight=0)]),
+        ("limit.weight", [GOOD, limited(weight=101)]),
+        ("limit.period", [GOOD, limited(rate=1)]),
+        ("limit.period", [GOOD, limited(rate=1, period=1 << 32)]),
+        ("limit.period", [GOOD, limited(period=1 << 32)]),
     ],
 )
 async def test_an_enqueue_with_one_bad_job_takes_none_in(stage: Stage, field: str, jobs: list[NewJob]) -> None:
@@ -34,6 +48,11 @@ async def test_an_enqueue_with_one_bad_job_takes_none_in(stage: Stage, field: st
         await stage.broker.enqueue(stage.queue, jobs)
     assert refused.value.field == field
     assert await stage.state(ID) is None
+
+
+async def test_the_ends_of_what_a_limit_may_say_are_taken_in(stage: Stage) -> None:
+    for terms in ({"most": 65_535, "weight": 100}, {"rate": 65_535, "period": (1 << 32) - 1}, {"rate": 1, "period": 1}):
+        await stage.enqueue(limit=Limit(b"k" * 16, **terms))
 
 
 STEP: dict[str, Any] = {"worker": b"w" * 16, "lane": 0, "call": 1, "claim": 1}
