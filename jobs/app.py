@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar, overload
@@ -18,6 +20,7 @@ from ropeline.jobs.handle import JobHandle
 from ropeline.jobs.ids import job_id
 from ropeline.jobs.many import Outcome, all_of, outcome_of, send
 from ropeline.jobs.names import check_name, check_task_type
+from ropeline.jobs.once import once
 from ropeline.jobs.options import LARGEST_PAYLOAD, Seconds, TaskOptions, Unique, check_metadata, check_whole
 from ropeline.jobs.task import AsyncTask, JobDraft, SyncTask, Task
 from ropeline.lua.errors import ConfigurationError
@@ -283,6 +286,13 @@ class Jobs:
     def make_handle(self, queue: str, id: bytes, *, read: Callable[[bytes], R], is_new: bool = False) -> JobHandle[R]:
         """A handle that asks this application's broker, and reads a result by `read`."""
         return JobHandle(queue, id, broker=self.broker, read=read, is_new=is_new)
+
+    def once(self, *name: str | bytes, keep: Seconds = timedelta(days=7)) -> AbstractAsyncContextManager[bool]:
+        """Do an effect for all runs of a job once: `async with app.once("charge", order) as is_first:`; see `ropeline.jobs.once`.
+
+        `name`: of the effect, in this stage. `keep`: how long it counts as done, seconds or a timedelta.
+        """
+        return once(self.broker(), *name, keep=keep)
 
     # Connections
 

@@ -108,5 +108,11 @@ class Broker(Protocol):
     async def resume(self, queue: str) -> None:
         """Claim again."""
 
+    async def mark(self, key: bytes, keep: int) -> None:
+        """Remember 16 bytes for `keep` ms."""
+
+    async def is_marked(self, key: bytes) -> bool:
+        """Whether they are remembered."""
+
     async def close(self) -> None:
         """Give up the connections."""

@@ -17,6 +17,7 @@ __all__ = [
     "TenantKeys",
     "changes_channel",
     "locks_key",
+    "mark_key",
     "queues_key",
 ]
 
@@ -140,6 +141,11 @@ class QueueKeys:
 
     def _key(self, noun: str) -> str:
         return f"{self.namespace}:{{{self.stage}:{self.queue}}}:{noun}"
+
+
+def mark_key(namespace: str, stage: str, mark: str) -> str:
+    """STRING: there for as long as an effect counts as done; `mark`: 32 hexadecimal digits. A slot of its own."""
+    return f"{namespace}:{{{stage}:once:{mark}}}:mark"
 
 
 def queues_key(namespace: str, stage: str) -> str:

@@ -762,6 +762,7 @@ class MemoryBroker:
         self._queues: dict[str, MemoryQueue] = {}
         self._lock = threading.RLock()
         self._waiters: list[_Waiter] = []
+        self._marks: dict[bytes, int] = {}
         if isinstance(clock, FakeClock):
             clock.listen(self._wake)
 
@@ -898,6 +899,20 @@ class MemoryBroker:
         with self._lock:
             self.queue(queue).resume()
         self._wake(queue)
+
+    async def mark(self, key: bytes, keep: int) -> None:
+        check_id("key", key)
+        check_milliseconds("keep", keep, least=1)
+        await asyncio.sleep(0)
+        with self._lock:
+            now = self._clock()
+            self._marks = {kept: end for kept, end in self._marks.items() if end > now} | {key: now + keep}
+
+    async def is_marked(self, key: bytes) -> bool:
+        check_id("key", key)
+        await asyncio.sleep(0)
+        with self._lock:
+            return self._marks.get(key, 0) > self._clock()
 
     async def close(self) -> None:
         self._wake()

@@ -39,7 +39,7 @@ from ropeline.jobs.records import (
 from ropeline.lua.calls import TestClock
 from ropeline.lua.client import Client, RedisSettings, connect
 from ropeline.lua.errors import REDIS_ERRORS, ConfigurationError, StoreFull, StoreTimeout, StoreUnavailable, store_error
-from ropeline.lua.keys import QueueKeys, queues_key
+from ropeline.lua.keys import QueueKeys, mark_key, queues_key
 from ropeline.lua.queue_scripts import (
     QueueScripts,
     StoredJob,
@@ -319,6 +319,17 @@ class RedisBroker:
     async def resume(self, queue: str) -> None:
         """Claim again."""
         await self.scripts(queue).pause(paused=False)
+
+    async def mark(self, key: bytes, keep: int) -> None:
+        """Remember 16 bytes for `keep` ms."""
+        check_id("key", key)
+        check_milliseconds("keep", keep, least=1)
+        await self._command("SET", mark_key(self.namespace, self.stage, key.hex()), 1, "PX", keep)
+
+    async def is_marked(self, key: bytes) -> bool:
+        """Whether they are remembered."""
+        check_id("key", key)
+        return bool(await self._command("EXISTS", mark_key(self.namespace, self.stage, key.hex())))
 
     async def close(self) -> None:
         """Give up the connections."""
