@@ -2,10 +2,14 @@
 
 PAYMENT_URL names the page of a payment provider, on another origin, that the browser is sent to with the order; without
 it an order is paid on the spot. `ropeline.examples.ticketshop.payment` is such a page.
+
+TICKETSHOP_STORE names the store of the jobs that make the tickets of a paid order, see `ropeline.examples.ticketshop.jobs`;
+without it the shop takes orders and makes no tickets.
 """
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,25 +18,44 @@ from jinja2 import Environment, FileSystemLoader
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ropeline.examples.ticketshop.catalogue import EVENTS, MOST_SEATS_AN_ORDER, Event, Seats
 from ropeline.examples.ticketshop.forms import read_count, read_form
+from ropeline.examples.ticketshop.jobs import Progress, TicketJobs, ticket_jobs
 from ropeline.examples.ticketshop.orders import Cart, Order, Orders
+from ropeline.examples.ticketshop.receipt import address_of
+from ropeline.lua.errors import StoreError
+
+_log = logging.getLogger("ropeline.ticketshop")
 
 _HERE = Path(__file__).parent
 _CART = "cart"
 _LONGEST_FIELD = 100
+# What a buyer has typed is in the picture: nothing in it may run or be loaded.
+_TICKET_HEADERS = {
+    "cache-control": "private, no-store",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+    "x-content-type-options": "nosniff",
+}
 
 
 class Shop:
-    """The pages of the shop. `payment_url`: where an order is paid; empty: at once."""
+    """The pages of the shop. `payment_url`: where an order is paid; empty: at once. `jobs`: make its tickets; None: nobody."""
 
-    def __init__(self, payment_url: str = "") -> None:
+    def __init__(self, payment_url: str = "", jobs: TicketJobs | None = None) -> None:
         self._payment_url = payment_url
+        self._jobs = jobs
         self._seats = Seats()
         self._orders = Orders()
         self._templates = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True, auto_reload=False)
@@ -48,6 +71,8 @@ class Shop:
             Route("/checkout", self.place_order, methods=["POST"]),
             Route("/orders/{number}", self.order),
             Route("/orders/{number}/paid", self.paid),
+            Route("/orders/{number}/progress", self.progress),
+            Route("/orders/{number}/tickets/{name}.svg", self.ticket),
             Route("/healthz", self.healthz),
             WebSocketRoute("/ws/seats/{slug}", self.seats_socket),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
@@ -122,33 +147,89 @@ class Shop:
             return RedirectResponse("/cart", 303)
         name, email = (form.get(field, "").strip()[:_LONGEST_FIELD] for field in ("name", "email"))
         problem = ""
-        if not name or "@" not in email:
+        if address_of(name, email) is None:
             problem = "Please tell us your name, and an e-mail address to send the tickets to."
         elif not self._seats.take(cart.seats):
             problem = "Somebody was quicker: there are not enough seats left. Please choose fewer."
         if problem:
             return self._page(request, "checkout.html", status=422, name=name, email=email, problem=problem)
-        order = Order(dict(cart.seats), cart.total_cents, name, email, is_paid=not self._payment_url)
+        order = Order(dict(cart.seats), cart.total_cents, name, email)
         self._orders.add(order)
+        if not self._payment_url:
+            order.pay()
+            await self._enqueue_jobs(order)
         return _with_cart(RedirectResponse(f"/orders/{order.number}", 303), Cart())
 
     async def order(self, request: Request) -> Response:
         order = self._order_of(request)
         lines = [(EVENTS[slug], count) for slug, count in order.seats.items()]
         back = str(request.url_for("paid", number=order.number))
-        return self._page(request, "order.html", order=order, lines=lines, payment_url=self._payment_url, back=back)
+        return self._page(
+            request,
+            "order.html",
+            order=order,
+            lines=lines,
+            payment_url=self._payment_url,
+            back=back,
+            progress=await self._progress_of(order),
+        )
 
     async def paid(self, request: Request) -> Response:
         """Where the payment page sends the browser back to. A real shop would ask the provider; a demo believes it."""
         order = self._order_of(request)
-        order.is_paid = True
+        order.pay()
+        await self._enqueue_jobs(order)
         return RedirectResponse(f"/orders/{order.number}", 303)
+
+    async def progress(self, request: Request) -> Response:
+        """How far the tickets of an order are, for the script of its page."""
+        order = self._order_of(request)
+        progress = await self._progress_of(order)
+        if progress is None:
+            raise HTTPException(404)
+        document = {
+            "done": progress.done,
+            "of": len(progress.tickets),
+            "tickets": [ticket.name for ticket, is_made in progress.tickets.items() if is_made],
+            "receipt": progress.is_receipt_sent,
+        }
+        return JSONResponse(document, headers={"cache-control": "no-store"})
+
+    async def ticket(self, request: Request) -> Response:
+        """A ticket that was made, to whoever knows the number of its order."""
+        order = self._order_of(request)
+        if self._jobs is None or not order.is_paid:
+            raise HTTPException(404)
+        paid = order.paid()
+        for ticket in paid.tickets():
+            path = self._jobs.files.ticket(paid, ticket)
+            if ticket.name == request.path_params["name"] and path.exists():
+                return FileResponse(path, media_type="image/svg+xml", headers=_TICKET_HEADERS)
+        raise HTTPException(404)
 
     async def healthz(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def not_found(self, request: Request, _: Exception) -> Response:
         return self._page(request, "not_found.html", status=404)
+
+    async def _enqueue_jobs(self, order: Order) -> None:
+        """Enqueue what follows the payment, once. When the store fails, the next look at the order tries again."""
+        if self._jobs is None or order.has_jobs:
+            return
+        try:
+            await self._jobs.begin(order.paid())
+        except StoreError as error:
+            _log.warning("order %s: its jobs could not be enqueued: %s", order.number[:8], error)
+        else:
+            order.has_jobs = True
+
+    async def _progress_of(self, order: Order) -> Progress | None:
+        """None: the order is not paid, or nobody makes tickets."""
+        if self._jobs is None or not order.is_paid:
+            return None
+        await self._enqueue_jobs(order)
+        return self._jobs.progress(order.paid())
 
     def _order_of(self, request: Request) -> Order:
         order = self._orders.find(request.path_params["number"])
@@ -161,15 +242,15 @@ class Shop:
         return HTMLResponse(html, status, headers={"cache-control": "no-store"})
 
 
-def create_shop(payment_url: str = "") -> Starlette:
-    """A shop with all its seats unsold; see the module for `payment_url`.
+def create_shop(payment_url: str = "", jobs: TicketJobs | None = None) -> Starlette:
+    """A shop with all its seats unsold; see `Shop` for the arguments. What the jobs connect to is the caller's to close.
 
     Raises:
         ValueError: `payment_url` is no address of the web.
     """
     if payment_url and not payment_url.startswith(("http://", "https://")):
         raise ValueError(f"PAYMENT_URL: got {payment_url!r}, expected an address that begins with http:// or https://")
-    shop = Shop(payment_url)
+    shop = Shop(payment_url, jobs)
     return Starlette(routes=shop.routes(), exception_handlers={404: shop.not_found})
 
 
@@ -189,4 +270,4 @@ def _with_cart(response: Response, cart: Cart) -> Response:
     return response
 
 
-app = create_shop(os.environ.get("PAYMENT_URL", ""))
+app = create_shop(os.environ.get("PAYMENT_URL", ""), ticket_jobs() if os.environ.get("TICKETSHOP_STORE") else None)

@@ -5,8 +5,10 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from ropeline.examples.ticketshop.catalogue import EVENTS, MOST_SEATS_AN_ORDER, euros
+from ropeline.examples.ticketshop.tickets import PaidOrder
 
 _MOST_ORDERS = 10_000
 _CART_ENTRY = re.compile(r"([a-z-]+)\.([1-9])", re.ASCII)
@@ -48,18 +50,34 @@ class Cart:
 
 @dataclass
 class Order:
-    """Seats that were taken for somebody."""
+    """Seats that were taken for somebody. `number`: whoever knows it is the buyer. `paid_at`: None, not yet."""
 
     seats: Mapping[str, int]
     total_cents: int
     name: str
     email: str
     number: str = field(default_factory=lambda: uuid.uuid4().hex)
-    is_paid: bool = False
+    paid_at: datetime | None = None
+    has_jobs: bool = False
+    """Whether the jobs that follow the payment were enqueued."""
+
+    @property
+    def is_paid(self) -> bool:
+        return self.paid_at is not None
 
     @property
     def total(self) -> str:
         return euros(self.total_cents)
+
+    def pay(self) -> None:
+        """Note that it is paid; a second time changes nothing."""
+        self.paid_at = self.paid_at or datetime.now(UTC)
+
+    def paid(self) -> PaidOrder:
+        """What its jobs are told; raises ValueError before it is paid."""
+        if self.paid_at is None:
+            raise ValueError(f"order {self.number[:8]} is not paid")
+        return PaidOrder(self.number, self.name, self.email, dict(self.seats), self.total_cents, self.paid_at)
 
 
 class Orders:

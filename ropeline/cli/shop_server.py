@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import uvicorn
 
-from ropeline.examples.ticketshop.app import app as shop
+from ropeline.examples.ticketshop.app import create_shop
 from ropeline.gate.gate import Gate
 from ropeline.gate.middleware import GateMiddleware
+
+if TYPE_CHECKING:
+    from ropeline.examples.ticketshop.jobs import TicketJobs
 
 __all__ = ["ShopServer"]
 
@@ -21,7 +26,8 @@ _DRAIN_SECONDS = 1
 class ShopServer(uvicorn.Server):
     """Serves the shop; `should_exit` ends it. Signals are left to who runs it, since more than this has to end."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, jobs: TicketJobs) -> None:
+        shop = create_shop(os.environ.get("PAYMENT_URL", ""), jobs)
         super().__init__(
             uvicorn.Config(
                 GateMiddleware(shop, gate=gate),

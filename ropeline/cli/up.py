@@ -1,4 +1,4 @@
-"""`ropeline up`: the demo shop behind the gate, its store, its crowd and its status, all of which end together."""
+"""`ropeline up`: the demo shop behind the gate, its store, its worker, its crowd and its status, all of which end together."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ropeline import __version__
 from ropeline.cli.crowd import Crowd
 from ropeline.cli.data_folder import DataFolder
 from ropeline.cli.demo import DEMO_TENANT, demo_tenant, gate_settings, put_tenant
+from ropeline.cli.demo_jobs import DemoWorker, demo_jobs
 from ropeline.cli.errors import MissingExtra
 from ropeline.cli.loopback_http import HttpPool
 from ropeline.cli.options import DEFAULT_FOLDER
@@ -114,44 +115,58 @@ class _Demo:
             gate = Gate(self.settings)
             await gate.start()
             ending.push_async_callback(gate.stop)
-            server = ShopServer(gate)
-            stop = _stop_at_signals(server)
+            jobs = demo_jobs(self.place.url, self.options.data)
+            ending.push_async_callback(jobs.app.close)
+            worker = DemoWorker(jobs)
+            server = ShopServer(gate, jobs)
+            stop = _stop_at_signals(server, worker)
+            working = asyncio.create_task(worker.run())
             serving = asyncio.create_task(server.serve(sockets=[self.listener]))
             opening = asyncio.create_task(server.is_open.wait())
             await asyncio.wait({serving, opening}, return_when=asyncio.FIRST_COMPLETED)
             kind = "Valkey" if reports[0].is_valkey else "Redis"
             print("\n".join(self._welcome(tenant, f"{kind} {reports[0].version}")), flush=True)
             try:
-                await self._accompany(store, serving, stop)
+                await self._accompany(store, worker, [serving, working], stop)
             finally:
                 server.should_exit = True
-                await serving
+                worker.drain()
+                await asyncio.wait([serving, working])
+            for task in (serving, working):
+                await task
 
-    async def _accompany(self, store: TenantStore, serving: asyncio.Task[None], stop: asyncio.Event) -> None:
+    async def _accompany(
+        self, store: TenantStore, worker: DemoWorker, serving: list[asyncio.Task[None]], stop: asyncio.Event
+    ) -> None:
         """Show the status, send the crowd and keep the store running, until the end."""
         async with HttpPool(*self._loopback()) as pool:
             crowd = Crowd(self.options.crowd, pool, prefix=self.settings.well_known_prefix, tenant=DEMO_TENANT)
             stopping = asyncio.create_task(stop.wait())
-            essential: list[asyncio.Task[object]] = [serving, stopping]
+            ours: list[asyncio.Task[None] | asyncio.Task[bool]] = [stopping]
             if not self.options.no_status:
-                essential.append(asyncio.create_task(self._show_status(store, crowd)))
+                ours.append(asyncio.create_task(self._show_status(store, worker, crowd)))
             if self.server is not None:
-                essential.append(asyncio.create_task(_keep_running(self.server)))
+                ours.append(asyncio.create_task(_keep_running(self.server)))
             coming = asyncio.create_task(_send(crowd))
             try:
-                done, _ = await asyncio.wait(essential, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait([*serving, *ours], return_when=asyncio.FIRST_COMPLETED)
             finally:
-                await end([*essential[1:], coming])
+                await end([*ours, coming])
                 await crowd.go_home()
             for task in done:
                 await task
 
-    async def _show_status(self, store: TenantStore, crowd: Crowd) -> None:
+    async def _show_status(self, store: TenantStore, worker: DemoWorker, crowd: Crowd) -> None:
+        jobs = "not known yet"
+
         async def read() -> list[Snapshot]:
-            return [await take_snapshot(store, DEMO_TENANT)]
+            nonlocal jobs
+            snapshots = [await take_snapshot(store, DEMO_TENANT)]
+            jobs = await worker.summary()
+            return snapshots
 
         def notes() -> list[tuple[str, str]]:
-            return [("crowd", crowd.summary())] if self.options.crowd else []
+            return [("jobs", jobs), *([("crowd", crowd.summary())] if self.options.crowd else [])]
 
         if not is_screen():
             await watch(read, PlainView(), notes)
@@ -171,7 +186,7 @@ class _Demo:
             f"  shop    {self._url()}",
             f"  status  {self._url()}{self.settings.well_known_prefix[1:]}status  (of the browser that asks)",
             f"  store   {store} at {self.place.shown}",
-            f"  data    {self.options.data}",
+            f"  data    {self.options.data}  (tickets/ and outbox/ there have what buyers get)",
             "",
             f"{let_in} let in at once. To see one wait, open the shop in {quota + 1} browsers: a private window",
             "counts as one, the tabs of one browser do not. Let more in from another terminal:",
@@ -208,12 +223,14 @@ def _interrupted_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _stop_at_signals(server: ShopServer) -> asyncio.Event:
+def _stop_at_signals(server: ShopServer, worker: DemoWorker) -> asyncio.Event:
     """An event that a signal sets; a second one lets nothing finish."""
     stop = asyncio.Event()
 
     def end() -> None:
-        server.force_exit = stop.is_set()
+        if stop.is_set():
+            server.force_exit = True
+            worker.hurry()
         stop.set()
 
     for number in _ending_signals():

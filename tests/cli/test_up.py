@@ -43,6 +43,16 @@ class Browser:
         assert (reply.status_code, decision) in [(200, "admitted"), (503, "queued")]
         return bool(decision == "admitted")
 
+    def buy_two(self) -> str:
+        """Order two tickets; the path of the order's page."""
+        self._client.post("/cart", data={"slug": "paper-lions", "seats": "2"})
+        placed = self._client.post("/checkout", data={"name": "Anna Berg", "email": "anna@example.com"})
+        assert placed.status_code == 303
+        return placed.headers["location"]
+
+    def has_receipt(self, order: str) -> bool:
+        return bool(self._client.get(f"{order}/progress").json()["receipt"])
+
     def status(self) -> dict[str, object]:
         document = self._client.get("/.well-known/waiting-room/status").json()["waitingRoom"]
         assert isinstance(document, dict)
@@ -82,6 +92,52 @@ def test_a_third_browser_waits_until_the_quota_is_raised_and_all_is_there_after_
         assert one.is_in(), "its visit goes on"
         assert not four.is_in()
         assert up.end(signal.SIGTERM) == 0
+
+
+def test_what_is_bought_is_made_by_the_worker_and_its_jobs_are_counted(short_folder: Path, command: Command) -> None:
+    command.patch.chdir(short_folder)
+    with Up.running(short_folder) as up, Browser(up.url) as buyer:
+        assert buyer.is_in()
+        order = buyer.buy_two()
+        wait_until_sync(lambda: buyer.has_receipt(order), timeout=20)
+        number = order.rpartition("/")[2]
+        data = short_folder / ".ropeline"
+        tickets = sorted(path.name for path in (data / "tickets" / number).iterdir())
+        assert tickets == ["paper-lions-1.svg", "paper-lions-2.svg"]
+        assert "To: Anna Berg <anna@example.com>" in (data / "outbox" / f"{number}.eml").read_text()
+        for path in (data / "tickets" / number, data / "outbox"):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o700, "the number of an order is the key to it"
+        wait_until_sync(lambda: "jobs: 4 done, 0 waiting" in up.output.read_text(), timeout=20)
+        (queue, *_) = json.loads(command("jobs", "stats", "--stage", "demo", "--json").out)["queues"]
+        assert queue["queue"] == "orders"
+        assert queue["counters"]["completed"] == 2
+        assert up.end(signal.SIGTERM) == 0
+
+
+def test_jobs_that_were_not_done_are_done_after_a_kill_and_a_restart(short_folder: Path, command: Command) -> None:
+    command.patch.chdir(short_folder)
+    tickets = ("tickets", "--stage", "demo")
+    with Up.running(short_folder, "--no-status") as up, Browser(up.url) as buyer:
+        assert buyer.is_in()
+        first = buyer.buy_two()
+        wait_until_sync(lambda: buyer.has_receipt(first), timeout=20)
+        assert command("jobs", "pause", *tickets, "--reason", "a test").status == 0
+        buyer.buy_two()
+
+        def has_two_pending() -> bool:
+            stats = json.loads(command("jobs", "stats", "--stage", "demo", "--queue", "tickets", "--json").out)
+            return bool(stats["queues"][0]["pending"] == 2)
+
+        wait_until_sync(has_two_pending, timeout=20)
+        # A store that writes everysec keeps what is older than that.
+        with redis.Redis.from_url(up.store_url) as client:
+            client.execute_command("WAITAOF", 1, 0, 5000)
+        assert up.end(signal.SIGKILL) == -signal.SIGKILL
+    with Up.running(short_folder, "--no-status") as up:
+        assert command("jobs", "resume", *tickets).status == 0
+        outbox = short_folder / ".ropeline" / "outbox"
+        wait_until_sync(lambda: len(list(outbox.glob("*.eml"))) == 2, timeout=20)
+        assert up.end(signal.SIGINT) == 0
 
 
 def test_nothing_outlives_a_kill_and_the_folder_can_be_used_again(short_folder: Path, command: Command) -> None:

@@ -1,13 +1,18 @@
-"""The shop in a browser: a purchase with and without JavaScript, in light and dark, on a phone."""
+"""The shop in a browser: a purchase with and without JavaScript, in light and dark, on a phone; and the tickets being made."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import httpx
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from ropeline.examples.ticketshop import payment
 from ropeline.examples.ticketshop.app import create_shop
+from ropeline.examples.ticketshop.jobs import TicketJobs
+from tests.examples import buying
+from tests.servers import Server
 from tests.sites import serving
 from tests.system import find_program
 
@@ -109,3 +114,60 @@ async def test_no_page_scrolls_sideways_on_the_narrowest_phone(browser: Browser,
     for path in ("/", "/events/midnight-symphony", "/cart", "/checkout", "/no-such-page"):
         await page.goto(shop + path)
         assert await page.evaluate("document.documentElement.scrollWidth") <= 320, path
+
+
+@pytest.fixture
+async def jobs(valkey: Server, tmp_path: Path) -> AsyncIterator[TicketJobs]:
+    async with buying.shop_jobs(valkey.url, tmp_path) as jobs:
+        yield jobs
+
+
+@pytest.fixture
+async def order(jobs: TicketJobs) -> AsyncIterator[str]:
+    """The page of a paid order of three tickets, which nobody makes yet."""
+    async with serving(create_shop(jobs=jobs)) as shop, httpx.AsyncClient(base_url=shop) as buyer:
+        yield shop + await buying.buy(buyer, paper_lions=2, aurora_vale=1)
+
+
+@pytest.mark.parametrize("scripted", [True, False])
+async def test_an_order_shows_its_tickets_as_they_are_made_with_and_without_javascript(
+    browser: Browser, jobs: TicketJobs, order: str, scripted: bool
+) -> None:
+    context = await browser.new_context(java_script_enabled=scripted)
+    page = await context.new_page()
+    await page.goto(order)
+    await expect(page.get_by_role("status")).to_have_text("0 of 3 ready.")
+    await expect(page.get_by_role("link", name="Paper Lions Unplugged, ticket 1")).to_have_count(0)
+    if scripted:
+        await page.evaluate("document.title = 'never reloaded'")
+    async with buying.worker_of(jobs):
+        await expect(page.get_by_role("status")).to_have_text("All 3 tickets are ready.", timeout=10_000)
+        await expect(page.get_by_text("The receipt is in the demo's outbox.")).to_be_visible(timeout=10_000)
+    if scripted:
+        assert await page.title() == "never reloaded"
+    await page.get_by_role("link", name="Paper Lions Unplugged, ticket 2").click()
+    await expect(page.get_by_text("Anna Berg")).to_be_visible()
+    assert page.url.endswith("/tickets/paper-lions-2.svg")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_an_order_is_accessible_and_fits_a_phone_while_its_tickets_are_made_and_afterwards(
+    browser: Browser, jobs: TicketJobs, order: str, scheme: str
+) -> None:
+    context = await browser.new_context(
+        color_scheme="dark" if scheme == "dark" else "light", viewport={"width": 320, "height": 640}
+    )
+    page = await context.new_page()
+
+    async def check() -> None:
+        results = await Axe().run(page)
+        assert results.violations_count == 0, results.generate_report()
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 320
+
+    await page.goto(order)
+    await check()
+    async with buying.worker_of(jobs):
+        await expect(page.get_by_text("The receipt is in the demo's outbox.")).to_be_visible(timeout=10_000)
+    await check()
+    await page.reload()
+    await check()
