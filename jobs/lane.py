@@ -131,13 +131,9 @@ class Lane:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
-    def finish(self, run: Run, finish: Finish | None) -> None:
-        """Carry the end of a run to the store with the next call; None: there is nothing to tell it."""
+    def finish(self, run: Run, finish: Finish) -> None:
+        """Carry the end of a run to the store with the next call."""
         run.is_ended = True
-        if finish is None:
-            self._terms.leases.let_go(run)
-            self._terms.suspects.let_go(run)
-            return
         waiting = self._finishes.get(run.queue)
         if waiting is None:
             self._finishes[run.queue] = [(run, finish)]

@@ -139,7 +139,7 @@ class Finish(NamedTuple):
 
     `delay`: ms, of RETRY and SNOOZE. `error`: at most 1 KB of text, of RETRY and DEAD. `result`: kept with the job for
     `keep` ms after COMPLETED; keep 0 keeps nothing. `detail`: the task type, of PARK; a short reason word, of DEAD
-    (`attempts`, `discarded`, `undecodable`, `unknown`, `timeout`).
+    (`attempts`, `discarded`, `undecodable`, `unknown`, `deadline`, `poison`, `result`).
     """
 
     kind: FinishKind

@@ -37,8 +37,8 @@ _NO_FAILURE: Final = (KeyboardInterrupt, GeneratorExit)
 class Taker(Protocol):
     """Where a run came from, and what is told of its end: a lane."""
 
-    def finish(self, run: Run, finish: Finish | None) -> None:
-        """Tell the store; None: there is nothing to tell."""
+    def finish(self, run: Run, finish: Finish) -> None:
+        """Tell the store."""
 
     def give_up(self, run: Run, finish: Finish) -> None:
         """Tell the store of a run whose handler goes on."""
@@ -163,6 +163,7 @@ class Runner:
         this = asyncio.current_task()
         self._woken -= 1
         turn_ends = time.monotonic() + _LONGEST_TURN
+        # A task that was cancelled, by us or by its own handler, is not used again: what is left of that would meet another job.
         while this is not None and not this.cancelling() and not self._is_closing:
             if not self._ready:
                 waiting = self._loop.create_future()
@@ -233,9 +234,6 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - as above
             failure = error
         run.driver = run.coroutine = None
-        for _ in range(running.interrupts):
-            # Our own; with one that the handler asked for this task is not used again.
-            driver.uncancel()
         self._leave(run, running)
         self._end(run, taker, prepared, value, failure)
 
@@ -285,19 +283,17 @@ def _finish_failed(run: Run, prepared: Prepared, failure: BaseException) -> Fini
 class _Running:
     """A handler that has begun and not ended: its timer, and how it is interrupted."""
 
-    __slots__ = ("interrupts", "prepared", "run", "taker", "timer")
+    __slots__ = ("prepared", "run", "taker", "timer")
 
     def __init__(self, run: Run, taker: Taker, prepared: Prepared, loop: asyncio.AbstractEventLoop) -> None:
         self.run = run
         self.taker = taker
         self.prepared = prepared
-        self.interrupts = 0
         self.timer = loop.call_later(prepared.timeout, self._time_out, loop)
 
     def interrupt(self) -> None:
         """Cancel an async handler; nothing can be done to a thread."""
         if self.run.driver is not None:
-            self.interrupts += 1
             self.run.driver.cancel()
 
     def give_up(self, finish: Finish) -> None:
