@@ -74,6 +74,7 @@ class Arguments:
         # Everything can be passed by name: nothing needs the care, and the time, of inspect.
         kinds = {each.kind for each in self._whole.parameters.values()}
         self._is_simple = not kinds & (_VARIADIC | {inspect.Parameter.POSITIONAL_ONLY})
+        self._all_in_order = len(self._names) if self._is_simple and len(self._in_order) == len(self._names) else -1
         with suppress(_NotYet):
             if codec.takes_messages:
                 self._message_class()
@@ -89,6 +90,8 @@ class Arguments:
 
     def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, Any]:
         """The arguments that were given, by name; raises the TypeError of a call that does not fit the signature."""
+        if not kwargs and len(args) == self._all_in_order:
+            return dict(zip(self._in_order, args, strict=True))
         if self._is_simple and len(args) <= len(self._in_order):
             values = dict(zip(self._in_order, args, strict=False))
             values.update(kwargs)
@@ -110,7 +113,11 @@ class Arguments:
         if self._codec.takes_messages:
             return self._dump_message(values)
         forms = self._forms_for(keeps_bytes=self._codec.keeps_bytes)
-        plain = {name: self._dumped(forms[name], name, value) for name, value in values.items()}
+        try:
+            plain = {name: forms[name].dump(value) for name, value in values.items()}
+        except (Unfit, RecursionError):
+            # Once more, to say which of them it is.
+            plain = {name: self._dumped(forms[name], name, value) for name, value in values.items()}
         try:
             return self._codec.encode(plain)
         except Unfit as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from ropeline.jobs.broker import LARGEST_ENQUEUE
@@ -58,10 +59,10 @@ def outcome_of(draft: JobDraft[R], answer: Enqueued) -> Outcome[R]:
 async def all_of(drafts: Iterable[JobDraft[R]]) -> list[JobDraft[R]]:
     """The drafts as a list; making thousands of them does not hold up everything else in the loop."""
     made: list[JobDraft[R]] = []
-    for draft in drafts:
-        made.append(draft)
-        if len(made) % _DRAFTS_A_TURN == 0:
-            await asyncio.sleep(0)
+    left = iter(drafts)
+    while turn := list(islice(left, _DRAFTS_A_TURN)):
+        made += turn
+        await asyncio.sleep(0)
     return made
 
 
@@ -104,7 +105,7 @@ def _chunks(drafts: Sequence[JobDraft[Any]]) -> list[tuple[str, list[int]]]:
     open_: dict[str, tuple[list[int], int]] = {}
     for place, draft in enumerate(drafts):
         size = len(draft.job.body)
-        places, total = open_.get(draft.queue, ([], 0))
+        places, total = open_.get(draft.queue) or ([], 0)
         if not places or len(places) == LARGEST_ENQUEUE or total + size > _LARGEST_CALL:
             places, total = [], 0
             chunks.append((draft.queue, places))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 __all__ = [
     "Claimed",
@@ -80,6 +80,14 @@ class NewJob(NamedTuple):
     unique_for: int = 0
     until_start: bool = False
     limit: Limit | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it says nothing besides `id` and `body`, as most do."""
+        return self[2:] == _PLAIN_JOB
+
+
+_PLAIN_JOB: Final = NewJob(b"", b"")[2:]
 
 
 class EnqueueResult(IntEnum):

@@ -43,6 +43,8 @@ _HIGHEST_WEIGHT = 100
 # As a store packs them: two bytes, and four.
 _MOST_OF_A_KEY = 65_535
 _LONGEST_PERIOD = (1 << 32) - 1
+# What most finishes say besides kind, id and fence.
+_PLAIN_FINISH = Finish(FinishKind.COMPLETED, b"", 0)[3:]
 # A pending job's place is its priority band plus a time, and a double must hold it exactly.
 _LATEST = 1 << 42
 
@@ -52,6 +54,8 @@ def check_enqueue(jobs: Sequence[NewJob]) -> None:
     _check_count("jobs", len(jobs), 1, LARGEST_ENQUEUE)
     for job in jobs:
         check_id("id", job.id)
+        if job.is_plain:
+            continue
         if job.unique:
             check_id("unique", job.unique)
         if not 0 <= job.priority <= _HIGHEST_PRIORITY:
@@ -142,6 +146,8 @@ def _check_finish(finish: Finish) -> None:
         raise ConfigurationError("kind", finish.kind, "a FinishKind")
     check_id("id", finish.id)
     _check_fence(finish.fence)
+    if finish[3:] == _PLAIN_FINISH:
+        return
     check_milliseconds("delay", finish.delay)
     check_milliseconds("keep", finish.keep)
     if len(finish.detail) > _LONGEST_DETAIL:

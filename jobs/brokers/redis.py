@@ -62,6 +62,7 @@ _LISTED: Final[dict[JobState, tuple[str, ...]]] = {
     if state not in (JobState.HELD, JobState.BLOCKED)
 }
 _LARGE: Final = 2
+_TAKEN_IN: Final = Enqueued(EnqueueResult.ENQUEUED, b"")
 
 
 class RedisBroker:
@@ -95,7 +96,9 @@ class RedisBroker:
         """Take in 1 to 100 jobs; see Broker."""
         check_enqueue(jobs)
         packed = [
-            pack_job(
+            pack_job(job.id, job.body)
+            if job.is_plain
+            else pack_job(
                 job.id,
                 job.body,
                 due=job.due,
@@ -108,10 +111,9 @@ class RedisBroker:
             )
             for job in jobs
         ]
-        if sum(map(len, packed)) > 2 * _MOST_BYTES:
-            raise ConfigurationError(
-                "jobs", f"{sum(map(len, packed))} bytes", f"at most {2 * _MOST_BYTES} bytes a call"
-            )
+        size = sum(map(len, packed))
+        if size > 2 * _MOST_BYTES:
+            raise ConfigurationError("jobs", f"{size} bytes", f"at most {2 * _MOST_BYTES} bytes a call")
         if queue not in self._registered:
             await self._register(queue)
         try:
@@ -120,7 +122,7 @@ class RedisBroker:
             raise QueueFull(*error.args) from error
         except StoreUnavailable as error:
             raise OutcomeUnknown(queue, [job.id for job in jobs]) from error
-        return [Enqueued(EnqueueResult(result), holder) for result, holder in answers]
+        return [Enqueued(EnqueueResult(result), holder) if result else _TAKEN_IN for result, holder in answers]
 
     async def step(
         self,
