@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ropeline.jobs.records import (
     Depths,
@@ -17,7 +17,11 @@ from ropeline.jobs.records import (
     StepReply,
 )
 
-__all__ = ["LARGEST_ENQUEUE", "LARGEST_RENEWAL", "LARGEST_STEP", "Broker"]
+if TYPE_CHECKING:
+    from ropeline.jobs.cron_jobs import CronStore
+    from ropeline.jobs.locks import Locks
+
+__all__ = ["LARGEST_ENQUEUE", "LARGEST_RENEWAL", "LARGEST_STEP", "Broker", "KeepsCronJobs", "KeepsLocks"]
 
 LARGEST_ENQUEUE = 100
 """Most jobs in one enqueue call."""
@@ -116,3 +120,19 @@ class Broker(Protocol):
 
     async def close(self) -> None:
         """Give up the connections."""
+
+
+@runtime_checkable
+class KeepsCronJobs(Protocol):
+    """A broker that keeps the cron jobs of its stage as well; one that does not is a broker all the same."""
+
+    def cron_store(self) -> CronStore:
+        """Where they are; it ends with the broker."""
+
+
+@runtime_checkable
+class KeepsLocks(Protocol):
+    """A broker that keeps the locks of its stage as well."""
+
+    def locks(self) -> Locks:
+        """The locks, the same object each time; they end with the broker."""

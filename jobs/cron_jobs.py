@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -46,7 +48,7 @@ class CronJob:
     `name`: one in its queue. `line`, `zone`: when, see `ropeline.jobs.cron`. `job`: which job; its id counts for nothing, each tick
     makes one of its own, and says in the metadata which it is: `cron` the name, `cron_tick` the instant (ISO 8601, UTC). With a
     `unique` key, a tick is passed over while the job of an earlier one is still there. `missed`: what becomes of missed
-    ticks. `late`: ms, of Missed.SKIP.
+    ticks. `late`: ms, of Missed.SKIP. `former`: the digests of definitions whose place it took, the latest first.
 
     Raises:
         ConfigurationError: names the field, its value and what would be right.
@@ -60,6 +62,7 @@ class CronJob:
     zone: str = "UTC"
     missed: Missed = Missed.LATEST
     late: int = 60_000
+    former: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_task_type("cron name", self.name)
@@ -91,6 +94,14 @@ class CronJob:
         """Zone and line: what makes another schedule of it, for which no earlier tick was missed."""
         return f"{self.zone} {self.line}"
 
+    @property
+    def digest(self) -> str:
+        """Short for the definition, whatever it took the place of: 16 hexadecimal digits."""
+        text = self._head()
+        del text["former"]
+        packed = json.dumps([self.name, text]).encode() + self.job.body
+        return hashlib.blake2b(packed, digest_size=8).hexdigest()
+
     def job_of(self, tick: int) -> NewJob:
         """The job of one tick (wall ms), the same whoever makes it."""
         envelope = unpack(self.job.body)
@@ -101,8 +112,11 @@ class CronJob:
 
     def pack(self) -> bytes:
         """The definition as the store keeps it: a line of JSON, then the body."""
+        return json.dumps(self._head(), separators=(",", ":")).encode() + b"\n" + self.job.body
+
+    def _head(self) -> dict[str, Any]:
         job, limit = self.job, self.job.limit
-        head = {
+        return {
             "version": _VERSION,
             "line": self.line,
             "zone": self.zone,
@@ -113,8 +127,8 @@ class CronJob:
             "unique_for": job.unique_for,
             "until_start": job.until_start,
             "limit": None if limit is None else {**limit._asdict(), "key": limit.key.hex()},
+            "former": list(self.former),
         }
-        return json.dumps(head, separators=(",", ":")).encode() + b"\n" + job.body
 
     @classmethod
     def unpack(cls, queue: str, name: str, packed: bytes) -> CronJob:
@@ -146,6 +160,7 @@ class CronJob:
                 zone=head["zone"],
                 missed=Missed(head["missed"]),
                 late=head["late"],
+                former=tuple(head["former"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Undecodable(f"cron job {name}: {type(error).__name__}: {error}") from None
@@ -175,3 +190,6 @@ class CronStore(Protocol):
 
         `version`: of the definition that `cron` was made of.
         """
+
+    def watched(self, on_change: Callable[[], None]) -> AbstractContextManager[None]:
+        """Call `on_change`, in any thread, when the store can tell that what was read is out of date, while the context lasts."""

@@ -22,6 +22,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -126,22 +127,42 @@ class Scheduler:
         self._queues: dict[str, _Queue] = {}
         self._looked_at = -1e9
         self._is_failing = False
-        self._stopped = asyncio.Event()
+        self._is_stopped = False
+        self._woken = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> None:
         """Fire ticks until `stop` is called; failures of the store are logged, and tried again."""
-        while not self._stopped.is_set():
-            delay = await self.turn()
-            try:
-                # Spread a little: schedulers that come later see with one look what the first one did.
-                async with asyncio.timeout(delay + random.uniform(0, _LONGEST_SPREAD)):  # noqa: S311 - no secret
-                    await self._stopped.wait()
-            except TimeoutError:
-                continue
+        self._loop = asyncio.get_running_loop()
+        with self._store.watched(self.look_again):
+            while not self._is_stopped:
+                if self._woken.is_set():
+                    self._woken.clear()
+                    self._forget_reads()
+                delay = await self.turn()
+                try:
+                    # Spread a little: schedulers that come later see with one look what the first one did.
+                    async with asyncio.timeout(delay + random.uniform(0, _LONGEST_SPREAD)):  # noqa: S311 - no secret
+                        await self._woken.wait()
+                except TimeoutError:
+                    continue
 
     def stop(self) -> None:
         """Let `run` return after the turn that it is in."""
-        self._stopped.set()
+        self._is_stopped = True
+        self._woken.set()
+
+    def look_again(self) -> None:
+        """Have `run` read the time and the definitions anew, at once. From any thread."""
+        if self._loop is not None:
+            # A loop that has been closed runs nothing any more.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._woken.set)
+
+    def _forget_reads(self) -> None:
+        self._looked_at = -1e9
+        for queue in self._queues.values():
+            queue.read_at = -1e9
 
     async def turn(self) -> float:
         """Fire what is due now; seconds until something is due again, or is to be looked at."""

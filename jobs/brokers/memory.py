@@ -28,6 +28,7 @@ from ropeline.jobs.brokers.checks import (
     check_renewal,
     check_step,
 )
+from ropeline.jobs.brokers.memory_cron import MemoryCronStore
 from ropeline.jobs.records import (
     Claimed,
     Depths,
@@ -763,8 +764,10 @@ class MemoryBroker:
         self._lock = threading.RLock()
         self._waiters: list[_Waiter] = []
         self._marks: dict[bytes, int] = {}
+        self._cron = MemoryCronStore(clock=self._clock, lock=self._lock, enqueue=self._enqueue_one)
         if isinstance(clock, FakeClock):
             clock.listen(self._wake)
+            clock.listen(self._cron.tell_watchers)
 
     def queue(self, name: str) -> MemoryQueue:
         """The queue's state, for a test to look at."""
@@ -943,9 +946,18 @@ class _Waiter:
         # A loop that has been closed has nobody left who waits.
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self.event.set)
+    def cron_store(self) -> MemoryCronStore:
+        """The cron jobs of this broker."""
+        return self._cron
+
 
 
 def _wall_clock() -> int:
+    def _enqueue_one(self, queue: str, job: NewJob) -> Enqueued:
+        (answer,) = self.queue(queue).enqueue(self._clock(), [job])
+        self._wake(queue)
+        return answer
+
     return time.time_ns() // 1_000_000
 
 

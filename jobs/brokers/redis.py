@@ -21,7 +21,9 @@ from ropeline.jobs.brokers.checks import (
     check_renewal,
     check_step,
 )
+from ropeline.jobs.brokers.redis_cron import RedisCronStore
 from ropeline.jobs.errors import OutcomeUnknown, QueueFull
+from ropeline.jobs.locks import Locks
 from ropeline.jobs.records import (
     Claimed,
     Depths,
@@ -88,6 +90,7 @@ class RedisBroker:
         self._own_client = client is None
         self._client = connect(settings) if client is None else client
         self._waiting_client: Client | None = None
+        self._locks: Locks | None = None
         self._test_clock = test_clock
         self._scripts: dict[str, QueueScripts] = {}
         self._registered: set[str] = set()
@@ -197,11 +200,7 @@ class RedisBroker:
 
     async def wait(self, queues: Sequence[str], seconds: float) -> None:
         """Return when one of the queues may have something to claim; see Broker."""
-        if self._waiting_client is None:
-            # A connection that blocks is no call that is late.
-            patient = dataclasses.replace(self.settings, call_timeout=PATIENCE + timedelta(seconds=60))
-            self._waiting_client = connect(patient)
-        client = self._waiting_client
+        client = self._patient_client()
         seconds = min(max(seconds, 0.01), 60.0)
         if len(queues) == 1 or hasattr(client, "connection_pool"):
             await self._wait_for(client, queues, seconds)
@@ -335,11 +334,30 @@ class RedisBroker:
 
     async def close(self) -> None:
         """Give up the connections."""
+        if self._locks is not None:
+            await self._locks.close()
+            self._locks = None
         for client in (self._waiting_client, self._client if self._own_client else None):
             if client is not None:
                 with contextlib.suppress(*REDIS_ERRORS):
                     await client.aclose()
         self._waiting_client = None
+
+    def cron_store(self) -> RedisCronStore:
+        """The cron jobs of this stage."""
+        return RedisCronStore(self._client, namespace=self.namespace, stage=self.stage, test_clock=self._test_clock)
+
+    def locks(self) -> Locks:
+        """The locks of this stage; they end with this broker."""
+        if self._locks is None:
+            self._locks = Locks(
+                self._client,
+                namespace=self.namespace,
+                stage=self.stage,
+                listener=self._patient_client(),
+                test_clock=self._test_clock,
+            )
+        return self._locks
 
     def scripts(self, queue: str) -> QueueScripts:
         """The scripts on one queue."""
@@ -381,6 +399,13 @@ class RedisBroker:
         """Before the first job: a queue that nobody knows of would not be tended."""
         await self._command("ZADD", queues_key(self.namespace, self.stage), "NX", int(time.time() * 1000), queue)
         self._registered.add(queue)
+
+    def _patient_client(self) -> Client:
+        """The client for calls that wait: a connection that blocks is no call that is late."""
+        if self._waiting_client is None:
+            patient = dataclasses.replace(self.settings, call_timeout=PATIENCE + timedelta(seconds=60))
+            self._waiting_client = connect(patient)
+        return self._waiting_client
 
     async def _large(self, queue: str, id: bytes) -> bytes:
         key = QueueKeys(self.namespace, self.stage, queue).state("large")

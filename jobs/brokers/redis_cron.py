@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from ropeline.jobs.cron_jobs import CronJob, Missed
 from ropeline.jobs.errors import CronChanged
@@ -71,6 +72,10 @@ class RedisCronStore:
         )
         late = cron.late if cron.missed is Missed.SKIP else 0
         return await self._of(cron.queue).fire(name=cron.name, version=version, tick=tick, late=late, job=packed)
+
+    def watched(self, on_change: Callable[[], None]) -> AbstractContextManager[None]:  # noqa: ARG002 - see CronStore
+        """The server tells nothing by itself."""
+        return nullcontext()
 
     def _of(self, queue: str) -> CronScripts:
         return CronScripts(self._client, self._namespace, self._stage, queue, test_clock=self._test_clock)
