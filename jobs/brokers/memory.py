@@ -917,8 +917,17 @@ class MemoryBroker:
         with self._lock:
             return self._marks.get(key, 0) > self._clock()
 
+    def cron_store(self) -> MemoryCronStore:
+        """The cron jobs of this broker."""
+        return self._cron
+
     async def close(self) -> None:
         self._wake()
+
+    def _enqueue_one(self, queue: str, job: NewJob) -> Enqueued:
+        (answer,) = self.queue(queue).enqueue(self._clock(), [job])
+        self._wake(queue)
+        return answer
 
     def _seconds_to_work(self, queue: MemoryQueue) -> float:
         """For how long there is nothing to do if nobody calls; 0 or less when there is something."""
@@ -946,18 +955,9 @@ class _Waiter:
         # A loop that has been closed has nobody left who waits.
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self.event.set)
-    def cron_store(self) -> MemoryCronStore:
-        """The cron jobs of this broker."""
-        return self._cron
-
 
 
 def _wall_clock() -> int:
-    def _enqueue_one(self, queue: str, job: NewJob) -> Enqueued:
-        (answer,) = self.queue(queue).enqueue(self._clock(), [job])
-        self._wake(queue)
-        return answer
-
     return time.time_ns() // 1_000_000
 
 
