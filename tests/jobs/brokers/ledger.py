@@ -32,6 +32,8 @@ LIVE = frozenset(
         JobState.BLOCKED,
     }
 )
+MOST_GRANTED = 20
+"""Held jobs of a key that one call may make pending; a later step goes on."""
 ENDED = frozenset({JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED})
 
 
@@ -50,6 +52,7 @@ class Ledger:
         self.jobs: dict[bytes, NewJob] = {}
         self.views: dict[bytes, JobView] = {}
         self.holds: dict[bytes, Hold] = {}
+        self.slots: dict[bytes, set[bytes]] = {}
         self.completed: set[bytes] = set()
         self.purged: set[bytes] = set()
         self.expired: set[bytes] = set()
@@ -119,6 +122,7 @@ class Ledger:
         self.views = {view.id: view for view in shown}
         assert all(self.jobs[view.id].body == view.body for view in shown)
         self._check_keys(now)
+        self._check_limits(lists)
         self._check_counters(depths)
 
     def _check_gone(self, shown: set[bytes]) -> None:
@@ -135,6 +139,26 @@ class Ledger:
                 del self.holds[id_]
         keys = Counter(hold.key for id_, hold in self.holds.items() if self._holds(id_, hold.key, now))
         assert all(number == 1 for number in keys.values()), "two live jobs hold one unique key"
+
+    def _check_limits(self, lists: dict[JobState, list[JobView]]) -> None:
+        slots: dict[bytes, set[bytes]] = {}
+        for view in (*lists[JobState.PENDING], *lists[JobState.ACTIVE]):
+            if limit := self.jobs[view.id].limit:
+                slots.setdefault(limit.key, set()).add(view.id)
+        for key, ids in slots.items():
+            if ids - self.slots.get(key, set()):
+                # The last one to come found room by its own terms.
+                terms = [limit.most for id_ in ids if (limit := self.jobs[id_].limit)]
+                assert 0 in terms or len(ids) <= max(terms), "more jobs of a key have a slot than any of them allows"
+        self.slots = slots
+        seen = set()
+        for view in lists[JobState.HELD]:
+            limit = self.jobs[view.id].limit
+            assert limit is not None, "a job without a limit is held"
+            given = len(slots.get(limit.key, ()))
+            if limit.key not in seen and not limit.rate and given < MOST_GRANTED:
+                assert 0 < limit.most <= given, "the first held job of a key has room, and waits"
+            seen.add(limit.key)
 
     def _check_counters(self, depths: Depths) -> None:
         counters, ends = depths.counters, self.ends

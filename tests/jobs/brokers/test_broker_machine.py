@@ -16,7 +16,7 @@ from loadtests.campaign.blocking import BlockingClient
 from ropeline.jobs.broker import Broker
 from ropeline.jobs.brokers.memory import MemoryBroker
 from ropeline.jobs.brokers.redis import RedisBroker
-from ropeline.jobs.records import Claimed, Finish, FinishKind, JobState, JobView, NewJob, StepReply
+from ropeline.jobs.records import Claimed, Finish, FinishKind, JobState, JobView, Limit, NewJob, StepReply
 from ropeline.lua.client import Client
 from ropeline.lua.keys import QueueKeys, queues_key
 from tests.jobs.brokers.ledger import Ledger
@@ -35,6 +35,24 @@ _stages = itertools.count(1)
 
 choices = st.integers(0, 10_000)
 short_times = st.sampled_from([0, 0, 1, 500, 2_000, 20_000])
+# Mostly one limit for each key; sometimes a job of it comes with other terms.
+LIMITS = [
+    Limit(b"one" + bytes(13), most=1),
+    Limit(b"three" + bytes(11), most=3, weight=3),
+    Limit(b"rate" + bytes(12), most=2, rate=2, period=3_000),
+    Limit(b"share" + bytes(11), weight=7),
+]
+limits = st.one_of(
+    *[st.sampled_from(LIMITS)] * 3,
+    st.builds(
+        Limit,
+        key=st.sampled_from([limit.key for limit in LIMITS]),
+        most=st.sampled_from([0, 1, 2, 3]),
+        rate=st.sampled_from([0, 0, 1, 3]),
+        period=st.sampled_from([700, 20_000]),
+        weight=st.sampled_from([1, 2, 100]),
+    ),
+)
 new_jobs = st.fixed_dictionaries(
     {
         "known": st.sampled_from([None] * 9 + [0, 1, 2]),
@@ -45,6 +63,7 @@ new_jobs = st.fixed_dictionaries(
         "unique": st.sampled_from([b""] * 4 + KEYS),
         "unique_for": st.sampled_from([0, 0, 3_000]),
         "until_start": st.booleans(),
+        "limit": st.one_of(st.none(), limits),
     }
 )
 finishes = st.fixed_dictionaries(
@@ -110,6 +129,7 @@ ACTIONS = {
         {"by": st.sampled_from([1_000, 5_000, 9_999, 10_000]), "times": st.integers(2, 7)}
     ),
     "pass_time_until_due": st.fixed_dictionaries({"off": st.integers(-1, 1)}),
+    "drain": st.just({}),
     "read_pages": st.fixed_dictionaries({"state": st.sampled_from(list(JobState)), "limit": st.integers(1, 3)}),
 }
 LIKELY = [
@@ -213,9 +233,12 @@ class BrokerMachine(RuleBasedStateMachine):
         return NewJob(id_, **details)
 
     def step(self, lane: tuple[int, int], specs: list[dict[str, Any]], **options: Any) -> None:
-        worker, number = lane
         # No lane ends one run in two ways.
-        ends = list({(end.id, end.fence): end for spec in specs if (end := self._finish(worker, **spec))}.values())
+        ends = {(end.id, end.fence): end for spec in specs if (end := self._finish(lane[0], **spec))}
+        self.make_step(lane, list(ends.values()), **options)
+
+    def make_step(self, lane: tuple[int, int], ends: list[Finish], **options: Any) -> StepReply:
+        worker, number = lane
         self.numbers[lane] += 1
         arguments = {
             "worker": WORKERS[worker],
@@ -230,6 +253,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.calls = {lane: kept for lane, kept in self.calls.items() if self.seen[lane[0]] > self.time.now - HOUR}
         self.ledger.stepped(ends, reply)
         self.deliveries += [(worker, delivery) for delivery in reply.claimed]
+        return reply
 
     def _finish(self, worker: int, which: int, **details: Any) -> Finish | None:
         own = [delivery for holder, delivery in self.deliveries if holder == worker]
@@ -294,6 +318,29 @@ class BrokerMachine(RuleBasedStateMachine):
         due = self.ask("depths", QUEUE).next_due
         if due:
             self.time.advance(due - self.time.now + off)
+
+    def drain(self) -> None:
+        """Workers that complete whatever there is reach the end: nobody waits for ever, and no slot is left behind."""
+        self.resume()
+        ends: list[Finish] = []
+        for _ in range(300):
+            reply = self.make_step((0, 1), ends, claim=64)
+            ends = [Finish(FinishKind.COMPLETED, delivery.id, delivery.fence) for delivery in reply.claimed]
+            self.look()
+            depths = self.ask("depths", QUEUE)
+            live = depths.pending + depths.active + depths.scheduled + depths.retry
+            if live + depths.held == 0 and not reply.next_due:
+                break
+            assert live or not depths.held or reply.next_due, "what waits for its rate has no time"
+            is_idle = depths.pending + depths.active == 0
+            self.time.advance(max(9_000, reply.next_due - reply.now) if is_idle else 9_000)
+        else:
+            raise AssertionError("jobs are left that nobody may run")
+        for broker in self.brokers:
+            if isinstance(broker, RedisBroker):
+                assert finished(broker.limit_keys(QUEUE)) == 0
+            elif isinstance(broker, MemoryBroker):
+                assert not broker.queue(QUEUE).slots
 
     def read_pages(self, state: JobState, limit: int) -> None:
         whole = self.first_in(state)
