@@ -42,6 +42,7 @@ _log = logging.getLogger("ropeline.ticketshop")
 _HERE = Path(__file__).parent
 _CART = "cart"
 _LONGEST_FIELD = 100
+_STORE_SECONDS = 1
 # What a buyer has typed is in the picture: nothing in it may run or be loaded.
 _TICKET_HEADERS = {
     "cache-control": "private, no-store",
@@ -218,9 +219,11 @@ class Shop:
         if self._jobs is None or order.has_jobs:
             return
         try:
-            await self._jobs.begin(order.paid())
-        except StoreError as error:
-            _log.warning("order %s: its jobs could not be enqueued: %s", order.number[:8], error)
+            async with asyncio.timeout(_STORE_SECONDS):
+                await self._jobs.begin(order.paid())
+        except (StoreError, TimeoutError) as error:
+            why = str(error) or f"no answer within {_STORE_SECONDS} s"
+            _log.warning("order %s: its jobs could not be enqueued: %s", order.number[:8], why)
         else:
             order.has_jobs = True
 

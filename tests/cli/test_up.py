@@ -231,6 +231,7 @@ def test_a_terminal_shows_one_screen_until_it_is_closed(tmp_path: Path) -> None:
         os.close(theirs)
         wait_until_sync(lambda: shows("on the site"), timeout=20)
         wait_until_sync(lambda: shows("1 shopping"), timeout=20)
+        wait_until_sync(lambda: shows("0 done, 0 waiting"), timeout=20)
         assert "Acme Tickets" in seen.decode()
         assert (folder / ".ropeline" / "store.url").read_text().startswith("redis://127.0.0.1:")
         process.send_signal(signal.SIGHUP)

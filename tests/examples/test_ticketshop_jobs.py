@@ -132,7 +132,7 @@ async def test_who_holds_an_events_lock_holds_up_its_tickets_and_no_others(jobs:
             await wait_until(lambda: count_is(jobs, "snoozed", 2), timeout=10)
             made = {ticket.name for ticket, is_made in jobs.progress(order).tickets.items() if is_made}
             assert made == {"aurora-vale-1"}
-            assert not jobs.progress(order).is_receipt_sent
+            assert await count_of(jobs, "orders", "enqueued") == 1, "no receipt before all tickets are there"
             await locks.release(held.name, held.token)
             await wait_until(lambda: jobs.progress(order).is_complete, timeout=10)
             assert await count_of(jobs, "tickets", "retried") == 0, "waiting for a lock is no failure"
@@ -151,6 +151,23 @@ async def test_a_store_that_is_away_costs_no_order(fresh_server: Server, tmp_pat
         fresh_server.start()
         async with worker_of(jobs):
             assert (await buyer.get(f"{order}/progress")).json()["of"] == 1
+
+            async def is_complete() -> bool:
+                return bool((await buyer.get(f"{order}/progress")).json()["receipt"])
+
+            await wait_until(is_complete, timeout=10)
+
+
+async def test_a_store_that_hangs_holds_no_buyer_up_for_long(fresh_server: Server, tmp_path: Path) -> None:
+    async with shop_jobs(fresh_server.url, tmp_path) as jobs, visit(create_shop(jobs=jobs)) as buyer:
+        fresh_server.pause()
+        try:
+            async with asyncio.timeout(4):
+                order = await buy(buyer, paper_lions=1)
+                assert "0 of 1 ready." in (await buyer.get(order)).text
+        finally:
+            fresh_server.resume()
+        async with worker_of(jobs):
 
             async def is_complete() -> bool:
                 return bool((await buyer.get(f"{order}/progress")).json()["receipt"])
@@ -200,6 +217,7 @@ def test_a_holder_that_was_overtaken_gives_out_no_seat(tmp_path: Path) -> None:
     with pytest.raises(PermissionError, match="a later holder than fence 8"):
         files.take_seat(first, first.ticket("paper-lions", 2), fence=8)
     assert files.take_seat(first, ticket, fence=9) == 0, "the seat that it has"
+    assert files.take_seat(first, first.ticket("paper-lions", 2), fence=9) == 2, "the next one, not one further"
 
 
 def test_a_file_that_could_not_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
