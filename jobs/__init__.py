@@ -3,12 +3,15 @@
 from ropeline.jobs.app import Jobs
 from ropeline.jobs.backoff import Exponential, Fixed
 from ropeline.jobs.context import JobContext, current_job
+from ropeline.jobs.cron_jobs import Missed
 from ropeline.jobs.errors import (
     Cancelled,
     Conflict,
     Discard,
     JobError,
     JobFailed,
+    LockLost,
+    LockTaken,
     OutcomeUnknown,
     PartlyEnqueued,
     PayloadTooLarge,
@@ -40,6 +43,9 @@ __all__ = [
     "JobHandle",
     "JobState",
     "Jobs",
+    "LockLost",
+    "LockTaken",
+    "Missed",
     "Outcome",
     "OutcomeUnknown",
     "PartlyEnqueued",

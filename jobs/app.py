@@ -12,9 +12,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar, overload
 
 from ropeline.jobs.backoff import Backoff, Exponential
+from ropeline.jobs.broker import KeepsCronJobs, KeepsLocks
 from ropeline.jobs.codec import codec_named, codec_numbered
 from ropeline.jobs.connections import Connections
 from ropeline.jobs.context import JobContext
+from ropeline.jobs.cron_definitions import Applied, apply_definitions
+from ropeline.jobs.cron_jobs import CronJob, Missed
+from ropeline.jobs.durations import to_ms
+from ropeline.jobs.envelope import pack, unpack
 from ropeline.jobs.errors import UnknownTask
 from ropeline.jobs.handle import JobHandle
 from ropeline.jobs.ids import job_id
@@ -30,11 +35,14 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ropeline.jobs.broker import Broker
+    from ropeline.jobs.cron_jobs import CronStore
+    from ropeline.jobs.locks import Locks
 
 __all__ = ["Jobs"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T", bound=Task[..., Any])
 
 _NO_TEXT: Final[Mapping[str, str]] = MappingProxyType({})
 _DEFAULT_BACKOFF: Final = Exponential()
@@ -119,6 +127,7 @@ class Jobs:
         self._allows_any_queue = "*" in named
         self._queues = {self.queue, *(check_name("queues", name) for name in named if name != "*")}
         self._tasks: dict[str, Task[..., Any]] = {}
+        self._crons: dict[str, CronJob] = {}
         self._connections = Connections(url, namespace=self.namespace, stage=self.stage, broker=broker)
 
     def __repr__(self) -> str:
@@ -252,6 +261,111 @@ class Jobs:
         if queue not in self._queues and not self._allows_any_queue:
             known = ", ".join(sorted(self._queues))
             raise ConfigurationError("queue", queue, f"one of: {known}; Jobs(queues=[...]) names more, or * for any")
+
+    # Cron jobs
+
+    @property
+    def cron_jobs(self) -> Mapping[str, CronJob]:
+        """The cron jobs that `cron` and `schedule` have defined, by their names."""
+        return MappingProxyType(self._crons)
+
+    def cron(
+        self,
+        line: str,
+        *,
+        name: str | None = None,
+        timezone: str = "UTC",
+        missed: Missed = Missed.LATEST,
+        late: Seconds = 60,
+    ) -> Callable[[T], T]:
+        """Enqueue a job of a task that needs no arguments at every tick: `@app.cron("*/5 * * * *")` above `@app.task`.
+
+        `name`: None, the task's type. The rest, and what is raised, is as for `schedule`; TypeError when the task needs arguments.
+        """
+
+        def decorate(task: T) -> T:
+            given: object = task
+            if not isinstance(given, Task):
+                raise ConfigurationError("cron", given, "a task: @app.cron stands above @app.task")
+            self.schedule(
+                task.type if name is None else name, line, task.build(), timezone=timezone, missed=missed, late=late
+            )
+            return task
+
+        return decorate
+
+    def schedule(
+        self,
+        name: str,
+        line: str,
+        draft: JobDraft[Any],
+        *,
+        timezone: str = "UTC",
+        missed: Missed = Missed.LATEST,
+        late: Seconds = 60,
+    ) -> CronJob:
+        """Enqueue a job that `Task.build` made at every tick: `app.schedule("nightly", "0 3 * * *", report.build(kind="daily"))`.
+
+        Nothing is written yet: workers bring the definition into the store when they start, and so does `ropeline cron apply`.
+        Each tick is one job, however many workers there are; its metadata say which: `cron`, `cron_tick`.
+
+        `name`: one in this application. `line`: five fields, `@hourly` to `@yearly`, or `@every` and a distance (`90s`, `1h30m`).
+        `timezone`: of the five fields, a name of the IANA data. `missed`: what becomes of ticks at which no worker was there;
+        of Missed.SKIP, `late` is how far back a tick may lie that still runs, seconds or a timedelta.
+
+        Raises:
+            ConfigurationError: an argument is wrong, another cron job has the name, or the job has a time of its own.
+
+        """
+        if name in self._crons:
+            raise ConfigurationError("name", name, "a name that no other cron job of this application has")
+        if draft.task.app is not self:
+            raise ConfigurationError("draft", draft.task.type, "a job of a task of this application")
+        # When and within what it was defined is no part of a definition, which is the same in every process.
+        envelope = unpack(draft.job.body)._replace(enqueued=0, trace=_NO_TEXT)
+        cron = CronJob(
+            name=name,
+            queue=draft.queue,
+            line=line,
+            job=draft.job._replace(id=b"", body=pack(envelope)),
+            zone=timezone,
+            missed=missed,
+            late=to_ms("late", late, least=1),
+        )
+        self._crons[name] = cron
+        return cron
+
+    async def define_cron_jobs(self, *, may_go_back: bool = False) -> list[Applied]:
+        """Bring the definitions of this application's cron jobs into the store; what became of each. A worker does it by itself.
+
+        One that the store has already stays as it is, and so does one that took the place of this one, unless `may_go_back`.
+        Cron jobs that this application does not define stay: `ropeline cron remove` ends them.
+
+        Raises:
+            StoreError: the store does not do its work; it may be repeated.
+            ConfigurationError: the broker keeps no cron jobs, or the queue has as many as it may.
+
+        """
+        return await apply_definitions(self.cron_store(), self._crons.values(), may_go_back=may_go_back)
+
+    def cron_store(self) -> CronStore:
+        """Where the cron jobs of this stage are, for the running event loop; raises ConfigurationError for a broker without."""
+        broker: object = self.broker()
+        if not isinstance(broker, KeepsCronJobs):
+            raise ConfigurationError(
+                "broker", type(broker).__name__, "one that keeps cron jobs, as those of Ropeline do"
+            )
+        return broker.cron_store()
+
+    # Locks
+
+    @property
+    def locks(self) -> Locks:
+        """The locks of this stage, for the running event loop; they end with `close`. Raises ConfigurationError for a broker without."""
+        broker: object = self.broker()
+        if not isinstance(broker, KeepsLocks):
+            raise ConfigurationError("broker", type(broker).__name__, "one that keeps locks, such as Redis or Valkey")
+        return broker.locks()
 
     # Jobs
 

@@ -6,7 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from ropeline.jobs.job_locks import JobLocks
+    from ropeline.jobs.lock_hold import Hold
 
 __all__ = ["JobContext", "RunFlags", "current_job", "enter", "running"]
 
@@ -14,7 +20,10 @@ _NO_METADATA: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class RunFlags(Protocol):
-    """What a worker finds out about a run while it lasts, from any thread."""
+    """What a worker finds out about a run while it lasts, from any thread. `fence`: of its claim."""
+
+    @property
+    def fence(self) -> int: ...
 
     @property
     def is_lost(self) -> bool: ...
@@ -29,10 +38,10 @@ class JobContext:
     `id`: its id, 32 hexadecimal digits. `task`, `queue`: its type and where it was taken from. `attempt`: number of this run,
     1 for the first; runs that were lost or snoozed do not count. `max_attempts`: the number of the last one. `metadata`:
     what was said about it at enqueue. `flags`: where `lost` and `cancelled` are looked up, None: they stay false, as when
-    a task is called as a function.
+    a task is called as a function. `locks`: what gives locks to the job, None: nothing does.
     """
 
-    __slots__ = ("_flags", "attempt", "id", "max_attempts", "metadata", "queue", "task")
+    __slots__ = ("_flags", "_locks", "attempt", "id", "max_attempts", "metadata", "queue", "task")
 
     def __init__(
         self,
@@ -44,6 +53,7 @@ class JobContext:
         max_attempts: int = 1,
         metadata: Mapping[str, str] = _NO_METADATA,
         flags: RunFlags | None = None,
+        locks: JobLocks | None = None,
     ) -> None:
         self.id = id
         self.task = task
@@ -52,6 +62,7 @@ class JobContext:
         self.max_attempts = max_attempts
         self.metadata = metadata
         self._flags = flags
+        self._locks = locks
 
     def __repr__(self) -> str:
         return f"<JobContext {self.task} {self.id} attempt {self.attempt} of {self.max_attempts}>"
@@ -73,6 +84,28 @@ class JobContext:
     def cancelled(self) -> bool:
         """Whether somebody has cancelled the job. A handler in a thread that looks at it raises `Cancelled` to stop."""
         return self._flags is not None and self._flags.is_cancelled
+
+    def lock(self, name: str, *, wait: timedelta | float = 0.0, purpose: str = "") -> Hold:
+        """Hold a lock of the stage while a block of an async handler runs: `async with job.lock("event-7") as lock:`.
+
+        It outlives a worker that dies by the job's lease at most, and the same job, delivered again, takes it over at once. Show
+        `lock.fence` to what it protects. `wait`: for how long to wait for another holder, seconds or a timedelta. `purpose`:
+        shown to others, beside the task. LockTaken and LockLost are failures like any other: the job is tried again.
+
+        Raises:
+            LockTaken: another holder has it at the end of the wait.
+            LockLost: on leaving; it was taken away, or could not be kept. The block was cancelled then.
+            ConfigurationError: the name is none, or the broker keeps no locks.
+            StoreError: the store does not do its work.
+            RuntimeError: this context was made by hand, and nothing gives locks to it.
+
+        """
+        if self._locks is None:
+            raise RuntimeError(
+                "nothing gives locks to this job; in a program without a worker, use app.locks.hold(...)"
+            )
+        fence = 0 if self._flags is None else self._flags.fence
+        return self._locks.hold(name, job=self.id, fence=fence, task=self.task, wait=wait, purpose=purpose)
 
 
 _current: ContextVar[JobContext | None] = ContextVar("ropeline_job", default=None)

@@ -16,6 +16,7 @@ from ropeline.jobs.records import Finish, FinishKind
 from ropeline.lua.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from ropeline.jobs.job_locks import JobLocks
     from ropeline.jobs.run import Run
     from ropeline.jobs.task import Task
 
@@ -42,16 +43,21 @@ _UNKNOWN_BACKOFF: Final = Exponential(base=5.0, cap=600.0)
 class TaskHandlers:
     """Knows the tasks of one program. `unknown`: park (until a worker comes that knows the type), retry or dead.
 
+    `locks`: gives locks to the jobs that run; None: nothing does.
+
     Raises:
         ConfigurationError: `unknown` is something else.
 
     """
 
-    def __init__(self, tasks: Mapping[str, Task[..., Any]], *, unknown: UnknownPolicy = "park") -> None:
+    def __init__(
+        self, tasks: Mapping[str, Task[..., Any]], *, unknown: UnknownPolicy = "park", locks: JobLocks | None = None
+    ) -> None:
         if unknown not in _POLICIES:
             raise ConfigurationError("unknown", unknown, f"one of: {', '.join(_POLICIES)}")
         self._tasks = tasks
         self._unknown = unknown
+        self._locks = locks
 
     def prepare(self, run: Run) -> TaskRun | Finish:
         """See ropeline.jobs.runner.Handlers."""
@@ -78,6 +84,7 @@ class TaskHandlers:
             max_attempts=max_attempts,
             metadata=envelope.metadata,
             flags=run,
+            locks=self._locks,
         )
         try:
             arguments = task.read(envelope, context)

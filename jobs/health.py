@@ -8,10 +8,11 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ropeline.jobs.background import end
-from ropeline.jobs.metrics import CONTENT_TYPE, Family, oldest_age, write_families
+from ropeline.jobs.metrics import CONTENT_TYPE, Family, oldest_age, schedule_families, write_families
 from ropeline.lua.errors import StoreError, StoreTimeout
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Health:
     async def stats(self) -> _Answer:
         """The depth of each queue of this worker, and what this process has done; 503 when the store does not answer."""
         depths, problem = await self._look()
-        metrics = self._worker.metrics
+        metrics, schedule = self._worker.metrics, self._worker.schedule_counts
         return _json(
             503 if problem else 200,
             {
@@ -107,6 +108,7 @@ class Health:
                     "round_trips": metrics.round_trips,
                     "step_failures": metrics.step_failures,
                 },
+                "schedule": None if schedule is None else asdict(schedule),
             },
         )
 
@@ -122,6 +124,8 @@ class Health:
                 [({}, round(self._worker.loop_age(), 3))],
             ),
         ]
+        if self._worker.schedule_counts is not None:
+            own += schedule_families(self._worker.schedule_counts)
         text = write_families([*self._worker.metrics.families({} if problem else depths), *own])
         return _Answer(200, text, CONTENT_TYPE)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from ropeline.jobs.records import Depths
+    from ropeline.jobs.scheduler import ScheduleCounts
 
 __all__ = [
     "BOUNDS",
@@ -21,6 +22,7 @@ __all__ = [
     "Histogram",
     "TaskMetrics",
     "WorkerMetrics",
+    "schedule_families",
     "write_families",
 ]
 
@@ -235,6 +237,45 @@ def _queue_families(depths: Mapping[str, Depths]) -> list[Family]:
             "gauge",
             "1 while nothing is claimed.",
             [({"queue": name}, int(depth.paused)) for name, depth in queues],
+        ),
+    ]
+
+
+def schedule_families(counts: ScheduleCounts) -> list[Family]:
+    """What the scheduler of this process has seen; ticks are sums over all its cron jobs."""
+    return [
+        Family(
+            "schedule_ticks_total",
+            "counter",
+            "Ticks of cron jobs that this process came with, by what became of them; an outrun one was another process's.",
+            [
+                ({"outcome": outcome}, getattr(counts, outcome))
+                for outcome in ("enqueued", "existing", "held_back", "missed", "outrun")
+            ],
+        ),
+        Family(
+            "schedule_future_alarms_total",
+            "counter",
+            "How often a last tick was found to lie in the future: the store's clock was set back.",
+            [({}, counts.future_alarms)],
+        ),
+        Family(
+            "schedule_in_future",
+            "gauge",
+            "Cron jobs that rest now, since their last tick lies in the future.",
+            [({}, counts.in_future)],
+        ),
+        Family(
+            "schedule_unreadable_total",
+            "counter",
+            "Definitions of cron jobs that this process cannot read, once for each version.",
+            [({}, counts.unreadable)],
+        ),
+        Family(
+            "schedule_failures_total",
+            "counter",
+            "Calls of the scheduler that the store did not answer; each is repeated.",
+            [({}, counts.failures)],
         ),
     ]
 

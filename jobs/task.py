@@ -15,6 +15,7 @@ from ropeline.jobs.envelope import Envelope, pack, pack_plain
 from ropeline.jobs.errors import PayloadTooLarge
 from ropeline.jobs.handle import JobHandle
 from ropeline.jobs.ids import job_id, new_id
+from ropeline.jobs.job_locks import JobLocks
 from ropeline.jobs.names import check_name
 from ropeline.jobs.options import UNSET, CallOptions, Seconds, TaskOptions, Unique, Unset
 from ropeline.jobs.records import NewJob
@@ -236,7 +237,13 @@ class Task(Generic[P, R]):
         return None if length is None else first_run + length
 
     def _stand_in(self) -> JobContext:
-        return JobContext(id=new_id().hex(), task=self.type, queue=self.options.queue, metadata=self._call.metadata)
+        return JobContext(
+            id=new_id().hex(),
+            task=self.type,
+            queue=self.options.queue,
+            metadata=self._call.metadata,
+            locks=JobLocks(lambda: self.app.locks),
+        )
 
 
 class AsyncTask(Task[P, R]):

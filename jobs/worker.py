@@ -13,12 +13,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from ropeline.jobs.background import end, in_background
+from ropeline.jobs.broker import KeepsCronJobs
 from ropeline.jobs.handlers import TaskHandlers
+from ropeline.jobs.job_locks import JobLocks
 from ropeline.jobs.lane import Lane, LaneTerms
 from ropeline.jobs.leases import Leases
 from ropeline.jobs.metrics import WorkerMetrics
 from ropeline.jobs.records import Renewal
 from ropeline.jobs.runner import Runner
+from ropeline.jobs.scheduling import Scheduling
 from ropeline.jobs.shares import Shares
 from ropeline.lua.errors import ConfigurationError, StoreError
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from ropeline.jobs.records import Depths, StepReply
     from ropeline.jobs.run import Run
     from ropeline.jobs.runner import Handlers
+    from ropeline.jobs.scheduler import ScheduleCounts
 
 __all__ = ["LARGEST_CONCURRENCY", "Worker", "WorkerSettings"]
 
@@ -92,7 +96,8 @@ class Worker:
     """Runs the jobs of some queues until it is told to end. One for each process; its methods belong to its event loop.
 
     `broker`: for the event loop; the caller closes it. `connect`: makes one more for the thread that keeps the leases.
-    `handlers`: reads deliveries. `tasks`: the types that they know, of which parked jobs are made pending.
+    `handlers`: reads deliveries. `tasks`: the types that they know, of which parked jobs are made pending. `scheduling`: of cron
+    jobs, None: none.
     """
 
     def __init__(
@@ -103,6 +108,7 @@ class Worker:
         *,
         connect: Callable[[], Broker],
         tasks: Iterable[str] = (),
+        scheduling: Scheduling | None = None,
     ) -> None:
         self.id: Final = os.urandom(16)
         self.settings: Final = settings
@@ -111,6 +117,7 @@ class Worker:
         self.state = "starting"
         """starting, running, quiet, draining or ended."""
         self._handlers = handlers
+        self._scheduling = scheduling
         self._tasks = [task.encode() for task in tasks]
         lease = round(settings.lease * 1000)
         self._leases = Leases(connect, broker, self._tell_from_thread, worker=self.id, lease=lease)
@@ -139,11 +146,19 @@ class Worker:
         self._fault: BaseException | None = None
 
     @classmethod
-    def of_app(cls, app: Jobs, settings: WorkerSettings | None = None, *, unknown: UnknownPolicy = "park") -> Self:
+    def of_app(
+        cls,
+        app: Jobs,
+        settings: WorkerSettings | None = None,
+        *,
+        unknown: UnknownPolicy = "park",
+        schedules: bool = True,
+    ) -> Self:
         """A worker for the tasks of an application, in the running event loop.
 
         Of the settings, the longest run and the most leases that a job may lose are always those of the tasks. `unknown`:
-        what becomes of a job whose task type is not among them.
+        what becomes of a job whose task type is not among them. `schedules`: it defines the application's cron jobs, and
+        enqueues the ticks of those of its queues.
         """
         options = [task.options for task in app.tasks.values()]
         settings = settings or WorkerSettings()
@@ -156,8 +171,13 @@ class Worker:
                 longest_run=max(each.timeout + each.grace for each in options) / 1000,
                 max_lost=max(each.max_lost for each in options),
             )
-        handlers = TaskHandlers(app.tasks, unknown=unknown)
-        return cls(app.broker(), handlers, settings, connect=app.connect, tasks=app.tasks)
+        locks = JobLocks(lambda: app.locks, settings.lease)
+        handlers = TaskHandlers(app.tasks, unknown=unknown, locks=locks)
+        broker, scheduling = app.broker(), None
+        # A broker that keeps no cron jobs is refused only where there are some.
+        if schedules and (app.cron_jobs or isinstance(broker, KeepsCronJobs)):
+            scheduling = Scheduling(app.cron_store(), list(app.cron_jobs.values()), queues=list(settings.queues))
+        return cls(broker, handlers, settings, connect=app.connect, tasks=app.tasks, scheduling=scheduling)
 
     # What others see
 
@@ -165,6 +185,11 @@ class Worker:
     def running(self) -> list[Run]:
         """The runs whose handlers have begun, are suspended or in a thread, and have not ended."""
         return [] if self._runner is None else self._runner.running
+
+    @property
+    def schedule_counts(self) -> ScheduleCounts | None:
+        """What its scheduler has seen, None when it has none."""
+        return None if self._scheduling is None else self._scheduling.counts
 
     @property
     def is_draining(self) -> bool:
@@ -216,7 +241,9 @@ class Worker:
         try:
             async with self._leases.kept_by_thread():
                 lanes = [asyncio.create_task(lane.work(), name=f"ropeline-lane-{lane.number}") for lane in self._lanes]
-                async with in_background(*map(self._watch, self._watches.values()), self._tend_all()) as others:
+                schedulings = [] if self._scheduling is None else [self._scheduling.run()]
+                watches = map(self._watch, self._watches.values())
+                async with in_background(*watches, self._tend_all(), *schedulings) as others:
                     if not self._draining.is_set():
                         self.state = "running"
                     await self._wait_for_end(lanes, others)
@@ -232,7 +259,7 @@ class Worker:
         done, _ = await asyncio.wait([draining, *lanes, *others], return_when=asyncio.FIRST_COMPLETED)
         draining.cancel()
         for task in done:
-            # Neither a lane nor a watch ends by itself: one that did has met a fault of ours.
+            # None of them ends by itself: one that did has met a fault of ours.
             if task is not draining and (failure := task.exception()) is not None:
                 _log.error("the worker ends, a part of it broke off", exc_info=failure)
                 self._fault = failure

@@ -12,6 +12,7 @@ from ropeline.jobs.context import JobContext, current_job, enter, running
 class Flags:
     is_lost: bool = False
     is_cancelled: bool = False
+    fence: int = 7
 
 
 def a_job(id_: str = "00" * 16, *, attempt: int = 1, flags: Flags | None = None) -> JobContext:

@@ -1,0 +1,32 @@
+"""Gives a job its locks: held in the job's name, so that its next delivery takes over at once from one that is dead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ropeline.jobs.locks import HOLD_TTL
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from ropeline.jobs.lock_hold import Hold
+    from ropeline.jobs.locks import Locks
+
+__all__ = ["JobLocks"]
+
+
+class JobLocks:
+    """The locks of jobs that run in one place. `locks`: those of the event loop that it is called in. `lease`: of the jobs."""
+
+    def __init__(self, locks: Callable[[], Locks], lease: timedelta | float = HOLD_TTL) -> None:
+        self._locks = locks
+        self._lease = lease
+
+    def hold(
+        self, name: str, *, job: str, fence: int, task: str, wait: timedelta | float = 0.0, purpose: str = ""
+    ) -> Hold:
+        """Hold a lock for this delivery (`fence`) of a job; see `Locks.hold`."""
+        return self._locks().hold(
+            name, ttl=self._lease, wait=wait, owner=task, purpose=purpose, holder=job, holder_fence=fence
+        )
