@@ -25,12 +25,13 @@ from ropeline.jobs.errors import (
 from ropeline.jobs.handle import JobHandle
 from ropeline.jobs.ids import derived_id
 from ropeline.jobs.many import Outcome
-from ropeline.jobs.options import Unique
+from ropeline.jobs.options import Concurrency, Unique
 from ropeline.jobs.records import EnqueueResult, JobState
 from ropeline.jobs.task import JobDraft, Task
 
 __all__ = [
     "Cancelled",
+    "Concurrency",
     "Conflict",
     "Discard",
     "EnqueueResult",

@@ -26,7 +26,15 @@ from ropeline.jobs.ids import job_id
 from ropeline.jobs.many import Outcome, all_of, outcome_of, send
 from ropeline.jobs.names import check_name, check_task_type
 from ropeline.jobs.once import once
-from ropeline.jobs.options import LARGEST_PAYLOAD, Seconds, TaskOptions, Unique, check_metadata, check_whole
+from ropeline.jobs.options import (
+    LARGEST_PAYLOAD,
+    Concurrency,
+    Seconds,
+    TaskOptions,
+    Unique,
+    check_metadata,
+    check_whole,
+)
 from ropeline.jobs.task import AsyncTask, JobDraft, SyncTask, Task
 from ropeline.lua.errors import ConfigurationError
 
@@ -187,6 +195,7 @@ class Jobs:
         deadline: Seconds | None = None,
         priority: int = 5,
         unique: Unique | None = None,
+        limit: Concurrency | None = None,
         retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
         give_up_on: type[BaseException] | tuple[type[BaseException], ...] = (),
         result_ttl: Seconds = 0,
@@ -205,6 +214,7 @@ class Jobs:
         deadline: Seconds | None = None,
         priority: int = 5,
         unique: Unique | None = None,
+        limit: Concurrency | None = None,
         retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
         give_up_on: type[BaseException] | tuple[type[BaseException], ...] = (),
         result_ttl: Seconds = 0,
@@ -220,8 +230,9 @@ class Jobs:
         dead letter. `backoff`: the wait before the next attempt: Exponential, Fixed, seconds, or a function of
         (attempt, error, job). `timeout`: longest run, at most 7 days. `grace`: what a run that was told to stop has left
         before the lease is given up. `deadline`: how long after the moment at which it may first run a job is still of use;
-        None for ever. `priority`: 0 to 9, the highest first. `unique`: which jobs are the same. `retry_on`, `give_up_on`:
-        exceptions after which there is another attempt, and those of them after which there is none. `result_ttl`: how long
+        None for ever. `priority`: 0 to 9, the highest first. `unique`: which jobs are the same. `limit`: how many
+        jobs of a key run at once or begin in a time, such as `Concurrency(by=("tenant",), most=3)`, and the key's share.
+        `retry_on`, `give_up_on`: exceptions after which there is another attempt, and those of them after which there is none. `result_ttl`: how long
         the completed job is kept with its result; 0, not at all. `max_lost`: leases that a job may lose before it is a dead
         letter, 1 to 100. Lengths of time are seconds or timedeltas.
 
@@ -240,6 +251,7 @@ class Jobs:
                 deadline=deadline,
                 priority=priority,
                 unique=unique,
+                limit=limit,
                 retry_on=retry_on,
                 give_up_on=give_up_on,
                 result_ttl=result_ttl,

@@ -16,6 +16,7 @@ from ropeline.jobs.durations import LONGEST, moment_ms, to_ms
 from ropeline.jobs.envelope import LARGEST_METADATA
 from ropeline.jobs.ids import job_id
 from ropeline.jobs.names import check_name
+from ropeline.jobs.records import Limit
 from ropeline.lua.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "LARGEST_PAYLOAD",
     "UNSET",
     "CallOptions",
+    "Concurrency",
     "Seconds",
     "TaskOptions",
     "Unique",
@@ -44,6 +46,10 @@ _LONGEST_RUN: Final = 7 * _DAY
 _MOST_ATTEMPTS: Final = 10_000
 _HIGHEST_PRIORITY: Final = 9
 _LONGEST_KEY: Final = 1024
+# What a store has room for: two bytes, and four.
+_MOST_OF_A_KEY: Final = 65_535
+_LONGEST_PERIOD: Final = (1 << 32) - 1
+_HIGHEST_WEIGHT: Final = 100
 _EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -74,12 +80,8 @@ class Unique:
     on_conflict: Literal["return", "raise"] = "return"
 
     def __post_init__(self) -> None:
-        by: object = self.by
-        # A single name would be read as its letters.
-        if isinstance(by, str) or not isinstance(by, tuple | list) or not all(isinstance(each, str) for each in by):
-            raise ConfigurationError("unique.by", by, 'a tuple of names of arguments, such as ("tenant",)')
-        object.__setattr__(self, "by", tuple(by))
-        if self.key is not None and (by or not callable(self.key)):
+        object.__setattr__(self, "by", _check_by("unique.by", self.by))
+        if self.key is not None and (self.by or not callable(self.key)):
             raise ConfigurationError("unique.key", self.key, "a function of the arguments, and then no `by`")
         if self.for_ is not None:
             to_ms("unique.for_", self.for_, least=1)
@@ -96,17 +98,60 @@ class Unique:
     ) -> bytes:
         """The 16 bytes that jobs of this task with the same key share; raises ConfigurationError for a key that is none."""
         if self.key is None:
-            part = arguments.fingerprint(values, self.by)
+            part = b"\0arguments\0" + arguments.fingerprint(values, self.by)
         else:
-            key: object = self.key(*args, **kwargs)
-            part = (
-                key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key if isinstance(key, bytes) else b""
-            )
-            if not 0 < len(part) <= _LONGEST_KEY:
-                raise ConfigurationError(f"{task}: unique.key", key, f"text or bytes, 1 to {_LONGEST_KEY} bytes of it")
-        digest = blake2b(task.encode(), digest_size=16, person=b"ropeline unique")
-        digest.update((b"\0arguments\0" if self.key is None else b"\0key\0") + part)
-        return digest.digest()
+            part = b"\0key\0" + _key_bytes(f"{task}: unique.key", self.key(*args, **kwargs))
+        return _digest(b"ropeline unique", task.encode() + part)
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """How many jobs of a key run at once, how many begin in a time, and the key's share beside other keys of the queue.
+
+    A job that may not run yet is held, in the queue and not in a worker, and takes no attempt; a job that is due, claimed or
+    waits to run again after a crash counts, one that waits for its time or its next attempt does not.
+
+    `by`: names of the arguments that are the key, of this task alone; with neither `by` nor `key`, all jobs of the task have one
+    key. `key`: text, or a function of the arguments that returns text or bytes: a key that all tasks of the queue share that
+    give the same. `most`: jobs of the key at once, 1 to 65,535; None, any number. `rate`: jobs of the key that may begin in `per`
+    (seconds or a timedelta, at most 49 days), 1 to 65,535; after a rest as many at once; None, any number. `weight`: 1 to 100,
+    the key's share of what workers begin, among keys that have jobs of the same priority. When jobs of one key differ, what
+    each of them says counts for itself. Raises ConfigurationError for anything else.
+    """
+
+    by: tuple[str, ...] = ()
+    key: str | Callable[..., str | bytes] | None = None
+    most: int | None = None
+    rate: int | None = None
+    per: Seconds = 60.0
+    weight: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by", _check_by("limit.by", self.by))
+        if self.key is not None:
+            if self.by or not (callable(self.key) or isinstance(self.key, str)):
+                raise ConfigurationError("limit.key", self.key, "text or a function of the arguments, and then no `by`")
+            if isinstance(self.key, str):
+                _key_bytes("limit.key", self.key)
+        for name, value in (("most", self.most), ("rate", self.rate)):
+            if value is not None:
+                check_whole(f"limit.{name}", value, 1, _MOST_OF_A_KEY)
+        check_whole("limit.weight", self.weight, 1, _HIGHEST_WEIGHT)
+        to_ms("limit.per", self.per, least=1, most=_LONGEST_PERIOD)
+
+    def limit_of(
+        self, task: str, arguments: Arguments, values: Mapping[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Limit:
+        """What a broker is told of a job with these arguments; raises ConfigurationError for a key that is none."""
+        if self.key is not None:
+            key = self.key if isinstance(self.key, str) else self.key(*args, **kwargs)
+            part = b"\0key\0" + _key_bytes(f"{task}: limit.key", key)
+        elif self.by:
+            part = task.encode() + b"\0arguments\0" + arguments.fingerprint(values, self.by)
+        else:
+            part = task.encode() + b"\0task\0"
+        period = to_ms("limit.per", self.per) if self.rate else 0
+        return Limit(_digest(b"ropeline limit", part), self.most or 0, self.rate or 0, period, self.weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +166,7 @@ class TaskOptions:
     deadline: int | None = None
     priority: int = 5
     unique: Unique | None = None
+    limit: Concurrency | None = None
     retry_on: tuple[type[BaseException], ...] = (Exception,)
     give_up_on: tuple[type[BaseException], ...] = ()
     result_ttl: int = 0
@@ -138,6 +184,7 @@ class TaskOptions:
         deadline: Seconds | None,
         priority: int,
         unique: Unique | None,
+        limit: Concurrency | None,
         retry_on: object,
         give_up_on: object,
         result_ttl: Seconds,
@@ -153,6 +200,7 @@ class TaskOptions:
             deadline=None if deadline is None else to_ms("deadline", deadline, least=1),
             priority=check_whole("priority", priority, 0, _HIGHEST_PRIORITY),
             unique=_check_unique(unique),
+            limit=_check_concurrency(limit),
             retry_on=_check_errors("retry_on", retry_on),
             give_up_on=_check_errors("give_up_on", give_up_on),
             result_ttl=to_ms("result_ttl", result_ttl),
@@ -177,6 +225,7 @@ class CallOptions:
     due: int = 0
     delay: int = 0
     unique: Unique | Unset | None = UNSET
+    limit: Concurrency | Unset | None = UNSET
     metadata: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     id: bytes | None = None
     max_attempts: int | None = None
@@ -193,6 +242,7 @@ class CallOptions:
         priority: int | Unset = UNSET,
         run_after: datetime | timedelta | float | Unset | None = UNSET,
         unique: Unique | Unset | None = UNSET,
+        limit: Concurrency | Unset | None = UNSET,
         metadata: Mapping[str, str] | Unset = UNSET,
         job_id: UUID | bytes | str | Unset | None = UNSET,
         max_attempts: int | Unset = UNSET,
@@ -211,22 +261,25 @@ class CallOptions:
             changes["due"], changes["delay"] = _due_and_delay(run_after)
         if unique is not UNSET:
             changes["unique"] = _check_unique(unique)
+        if limit is not UNSET:
+            changes["limit"] = _check_concurrency(limit)
         if metadata is not UNSET:
             changes["metadata"] = check_metadata({**self.metadata, **_mapping(metadata)})
         if job_id is not UNSET:
             changes["id"] = None if job_id is None else _id(job_id)
         if max_attempts is not UNSET:
             changes["max_attempts"] = check_whole("max_attempts", max_attempts, 1, _MOST_ATTEMPTS)
-        if timeout is not UNSET:
-            changes["timeout"] = to_ms("timeout", timeout, least=1, most=_LONGEST_RUN)
-        if grace is not UNSET:
-            changes["grace"] = to_ms("grace", grace, most=_LONGEST_RUN)
+        for name, length, least, most in (
+            ("timeout", timeout, 1, _LONGEST_RUN),
+            ("grace", grace, 0, _LONGEST_RUN),
+            ("result_ttl", result_ttl, 0, LONGEST),
+        ):
+            if length is not UNSET:
+                changes[name] = to_ms(name, length, least=least, most=most)
         if isinstance(deadline, datetime):
             changes["deadline"], changes["deadline_at"] = None, moment_ms("deadline", deadline)
         elif deadline is not UNSET:
             changes["deadline"], changes["deadline_at"] = to_ms("deadline", deadline, least=1), None
-        if result_ttl is not UNSET:
-            changes["result_ttl"] = to_ms("result_ttl", result_ttl)
         return replace(self, **changes)
 
 
@@ -279,6 +332,30 @@ def _check_unique(unique: object) -> Unique | None:
     if unique is not None and not isinstance(unique, Unique):
         raise ConfigurationError("unique", unique, "Unique(...), or None")
     return unique
+
+
+def _check_concurrency(limit: object) -> Concurrency | None:
+    if limit is not None and not isinstance(limit, Concurrency):
+        raise ConfigurationError("limit", limit, "Concurrency(...), or None")
+    return limit
+
+
+def _check_by(field: str, by: object) -> tuple[str, ...]:
+    # A single name would be read as its letters.
+    if isinstance(by, str) or not isinstance(by, tuple | list) or not all(isinstance(each, str) for each in by):
+        raise ConfigurationError(field, by, 'a tuple of names of arguments, such as ("tenant",)')
+    return tuple(by)
+
+
+def _key_bytes(field: str, key: object) -> bytes:
+    part = key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key if isinstance(key, bytes) else b""
+    if not 0 < len(part) <= _LONGEST_KEY:
+        raise ConfigurationError(field, key, f"text or bytes, 1 to {_LONGEST_KEY} bytes of it")
+    return part
+
+
+def _digest(use: bytes, key: bytes) -> bytes:
+    return blake2b(key, digest_size=16, person=use).digest()
 
 
 def _check_errors(field: str, errors: object) -> tuple[type[BaseException], ...]:

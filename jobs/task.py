@@ -17,7 +17,7 @@ from ropeline.jobs.handle import JobHandle
 from ropeline.jobs.ids import job_id, new_id
 from ropeline.jobs.job_locks import JobLocks
 from ropeline.jobs.names import check_name
-from ropeline.jobs.options import UNSET, CallOptions, Seconds, TaskOptions, Unique, Unset
+from ropeline.jobs.options import UNSET, CallOptions, Concurrency, Seconds, TaskOptions, Unique, Unset
 from ropeline.jobs.records import NewJob
 from ropeline.lua.errors import ConfigurationError
 
@@ -93,6 +93,7 @@ class Task(Generic[P, R]):
         priority: int | Unset = UNSET,
         run_after: datetime | timedelta | float | Unset | None = UNSET,
         unique: Unique | Unset | None = UNSET,
+        limit: Concurrency | Unset | None = UNSET,
         metadata: Mapping[str, str] | Unset = UNSET,
         job_id: UUID | bytes | str | Unset | None = UNSET,
         max_attempts: int | Unset = UNSET,
@@ -105,8 +106,8 @@ class Task(Generic[P, R]):
 
         `queue_name`: instead of the task's. `priority`: 0 to 9, the highest first. `run_after`: not before this moment (with a
         time zone), or this long from now (seconds or a timedelta); None at once. `unique`: instead of the task's, None not
-        unique. `metadata`: text to text, added to what there is, at most 1 KiB together. `job_id`: the id, instead of a
-        new one; while the queue has a job of this id, nothing is enqueued. `max_attempts`, `timeout`, `grace`, `deadline`,
+        unique. `limit`: instead of the task's, None no limit. `metadata`: text to text, added to what there is, at most
+        1 KiB together. `job_id`: the id, instead of a new one; while the queue has a job of this id, nothing is enqueued. `max_attempts`, `timeout`, `grace`, `deadline`,
         `result_ttl`: as for `Jobs.task`; a deadline may be a moment.
 
         Raises:
@@ -118,6 +119,7 @@ class Task(Generic[P, R]):
             priority=priority,
             run_after=run_after,
             unique=unique,
+            limit=limit,
             metadata=metadata,
             job_id=job_id,
             max_attempts=max_attempts,
@@ -151,6 +153,8 @@ class Task(Generic[P, R]):
                 unique_for=unique.for_ms,
                 until_start=unique.until == "start",
             )
+        if self._limit is not None:
+            job = job._replace(limit=self._limit.limit_of(self.type, self.arguments, values, args, kwargs))
         return JobDraft(self, self._queue, job, unique)
 
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
@@ -201,10 +205,13 @@ class Task(Generic[P, R]):
         self._queue = call.queue or options.queue
         self._priority = options.priority if call.priority is None else call.priority
         self._unique = options.unique if isinstance(call.unique, Unset) else call.unique
+        self._limit = options.limit if isinstance(call.limit, Unset) else call.limit
         changes = (call.max_attempts, call.timeout, call.grace, call.result_ttl, call.deadline, call.deadline_at)
         self._is_plain = options.deadline is None and not call.metadata and all(each is None for each in changes)
         if self._unique is not None:
             self.arguments.check_names("unique.by", self._unique.by)
+        if self._limit is not None:
+            self.arguments.check_names("limit.by", self._limit.by)
 
     def _pack(self, payload: bytes, now: int) -> bytes:
         call, trace = self._call, self.app.trace

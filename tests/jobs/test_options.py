@@ -34,6 +34,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         deadline=None,
         priority=5,
         unique=None,
+        limit=None,
         retry_on=(Exception,),
         give_up_on=(),
         result_ttl=0,
