@@ -6,7 +6,7 @@ import smtplib
 from datetime import timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTPUTF8
+from email.policy import SMTP
 from pathlib import Path
 
 from ropeline import Discard, Jobs
@@ -31,9 +31,9 @@ async def welcome(customer: int, name: str, address: str) -> None:
 
 def write(customer: int, name: str, address: str) -> EmailMessage:
     """The mail. Its id follows from the customer: should it go out twice after all, mail programs see that it is one."""
-    mail = EmailMessage(policy=SMTPUTF8)
+    mail = EmailMessage(policy=SMTP)
     try:
-        mail["To"] = Address(name, addr_spec=address)
+        mail["To"] = Address(name, addr_spec=address.encode("ascii").decode())
     # Another run would fail as well.
     except Exception as error:
         raise Discard(f"address: got {name!r} {address!r}, which no mail can have") from error

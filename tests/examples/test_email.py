@@ -78,6 +78,13 @@ async def test_a_worker_that_dies_before_the_servers_answer_mails_again_what_mai
         assert first["Message-ID"] == second["Message-ID"]
 
 
-def test_an_address_that_no_mail_can_have_is_discarded() -> None:
+@pytest.mark.parametrize("address", ["ada@example.com\nBcc: grace@example.com", "ada@ü.example", "ada", ""])
+def test_an_address_that_no_mail_can_have_is_discarded(address: str) -> None:
     with pytest.raises(Discard, match="which no mail can have"):
-        mails.write(17, "Ada", "ada@example.com\nBcc: grace@example.com")
+        mails.write(17, "Ada", address)
+
+
+def test_a_name_of_any_letters_is_written_so_that_every_mail_program_reads_it() -> None:
+    mail = mails.write(17, "Zoë Ångström", "zoe@example.com")
+    assert mail.as_bytes().partition(b"\r\n\r\n")[0].isascii()
+    assert mail["To"].addresses[0].display_name == "Zoë Ångström"
