@@ -1,4 +1,4 @@
-"""The commands of `ropeline jobs` and `ropeline dlq` with their options, and nothing of what they do."""
+"""The commands of `ropeline jobs`, `dlq`, `cron` and `locks` with their options, and nothing of what they do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from ropeline.cli.options import add_json, add_place, whole_number
 if TYPE_CHECKING:
     from ropeline.cli.parser import Commands, Parser
 
-__all__ = ["LARGEST_PAGE", "add_dlq_commands", "add_jobs_commands", "add_stage"]
+__all__ = [
+    "LARGEST_PAGE",
+    "add_cron_commands",
+    "add_dlq_commands",
+    "add_jobs_commands",
+    "add_locks_commands",
+    "add_stage",
+]
 
 LARGEST_PAGE: Final = 1000
 """Most jobs that one list shows."""
@@ -76,6 +83,35 @@ def add_dlq_commands(commands: Commands) -> None:
     _add_paging(listing)
 
 
+def add_cron_commands(commands: Commands) -> None:
+    """Add the commands about cron jobs to the group."""
+    listing = _add(commands, "list", "cron:list_all", "list cron jobs with their last and next ticks")
+    listing.add_argument("--queue", metavar="QUEUE", help="those of this queue (else of every queue)")
+    remove = _add(commands, "remove", "cron:remove", "end a cron job; jobs of it that wait or run stay")
+    remove.add_argument("name", metavar="NAME", help="name of the cron job")
+    remove.add_argument("--queue", metavar="QUEUE", help="the queue of the cron job (else every queue is searched)")
+    text = "bring the cron jobs of an application into its store, as a worker does; also where the store has later ones"
+    apply = commands.add_parser("apply", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    apply.add_argument("app", metavar="MODULE:NAME", help="the Jobs object, such as shop.jobs:app")
+    add_json(apply)
+    apply.set_defaults(handler="ropeline.cli.cron:apply")
+
+
+def add_locks_commands(commands: Commands) -> None:
+    """Add the commands about locks to the group."""
+    listing = _add(commands, "list", "locks:list_all", "list the locks that are held, those that end first first")
+    _add_paging(listing)
+    release = _add(
+        commands, "release", "locks:release", "take a lock away from its holder, who is told by whom and why"
+    )
+    release.add_argument("name", metavar="NAME", help="name of the lock")
+    release.add_argument("--reason", required=True, metavar="TEXT", help="why; the holder is told")
+    release.add_argument("--by", metavar="NAME", help="who does it (else the name of this user)")
+    release.add_argument("--yes", action="store_true", help="do not ask; required where nobody can answer")
+    for command in (listing, release):
+        command.set_defaults(queue=None)
+
+
 def _add_enqueue(commands: Commands) -> None:
     enqueue = _add(commands, "enqueue", "jobs:enqueue", "put a job into a queue")
     enqueue.add_argument("--type", required=True, metavar="TYPE", help="task type, such as order:confirm")
@@ -117,9 +153,7 @@ def _add_enqueue(commands: Commands) -> None:
 
 def _add_paging(parser: Parser) -> None:
     parser.add_argument("--cursor", default="", metavar="CURSOR", help="go on where the list before ended, as it said")
-    parser.add_argument(
-        "--limit", default=_PAGE, type=whole_number(1, LARGEST_PAGE), metavar="N", help="most jobs to show"
-    )
+    parser.add_argument("--limit", default=_PAGE, type=whole_number(1, LARGEST_PAGE), metavar="N", help="most to show")
 
 
 def _add(commands: Commands, name: str, handler: str, text: str) -> Parser:

@@ -48,6 +48,13 @@ def build_parser() -> Parser:
     worker_command.add_worker_command(commands)
     _add_group(commands, "jobs", "put jobs into queues, look at them, and pause queues", job_commands.add_jobs_commands)
     _add_group(commands, "dlq", "list, requeue and remove dead letters", job_commands.add_dlq_commands)
+    _add_group(
+        commands,
+        "cron",
+        "list and remove cron jobs, and define those of an application",
+        job_commands.add_cron_commands,
+    )
+    _add_group(commands, "locks", "list locks, and take one away", job_commands.add_locks_commands)
     _add_fsck(commands)
     _add_group(commands, "bench", "measure the gate on this machine", bench.add_commands)
     _add_group(commands, "faults", "show what becomes of visitors when the store fails", faults.add_commands)

@@ -78,13 +78,14 @@ def find_app(name: str) -> Jobs:
 
 async def _work(app: Jobs, settings: WorkerSettings, options: Namespace) -> None:
     loop = asyncio.get_running_loop()
-    worker = Worker.of_app(app, settings, unknown=options.unknown)
+    worker = Worker.of_app(app, settings, unknown=options.unknown, schedules=not options.no_scheduler)
     async with AsyncExitStack() as ending:
         ending.push_async_callback(app.close)
+        # Before anybody is told that this process is there: a signal that came earlier would do what it does by default.
+        ending.enter_context(heeded(worker, loop))
         if options.health is not None:
             port = await ending.enter_async_context(serve_health(Health(worker), *options.health))
             _log.info("health, stats and metrics on port %d of %s", port, options.health[0])
-        ending.enter_context(heeded(worker, loop))
         ending.enter_context(_ends_with_parent(worker, loop))
         if sys.stderr.isatty() and PARENT_VARIABLE not in os.environ:
             await ending.enter_async_context(StatusLine(worker).shown())
@@ -164,6 +165,8 @@ def _child_command(options: Namespace, number: int) -> list[str]:
         "--unknown",
         options.unknown,
     ]
+    if options.no_scheduler:
+        command.append("--no-scheduler")
     if options.health is not None:
         host, port = options.health
         command += ["--health", f"{host}:{port + number}"]

@@ -71,6 +71,11 @@ def add_worker_command(commands: Commands) -> None:
         help="what becomes of a job whose task the application does not have",
     )
     worker.add_argument(
+        "--no-scheduler",
+        action="store_true",
+        help="leave cron jobs to other workers: define none, and enqueue none of their ticks",
+    )
+    worker.add_argument(
         "--health",
         type=_address,
         metavar="HOST:PORT",
