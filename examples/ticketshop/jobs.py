@@ -12,8 +12,7 @@ order, each looks whether its file is there before it makes it, and a file is th
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +21,7 @@ from ropeline.examples.ticketshop.files import ShopFiles, write_whole
 from ropeline.examples.ticketshop.receipt import write_mail
 from ropeline.examples.ticketshop.tickets import PaidOrder, Ticket
 from ropeline.jobs import JobContext, Jobs, Snooze, derived_id
-from ropeline.jobs.brokers.redis import PATIENCE
 from ropeline.jobs.errors import LockTaken
-from ropeline.jobs.locks import Lock, Locks
-from ropeline.lua.client import RedisSettings, connect
 
 STAGE = "demo"
 QUEUES = {"orders": 3, "tickets": 1}
@@ -56,10 +52,6 @@ class TicketJobs:
     """The jobs of the shop, in the store at `url`, with their files under `folder`. `stage`: of other jobs they know nothing."""
 
     def __init__(self, url: str, folder: Path, *, namespace: str = "jobs", stage: str = STAGE) -> None:
-        # One who holds a lock for a moment needs one connection.
-        self._settings = RedisSettings(
-            url, max_connections=1, pool_wait=PATIENCE, connect_timeout=PATIENCE, call_timeout=PATIENCE
-        )
         self.files = ShopFiles(folder)
         self.app = Jobs(url, namespace=namespace, stage=stage, queue="orders")
         # Kept for an hour when it is done, a job's id keeps a second one out for as long.
@@ -92,7 +84,7 @@ class TicketJobs:
         path = self.files.ticket(order, ticket)
         if not path.exists():
             try:
-                async with self._lock(event, job) as lock:
+                async with job.lock(f"event-{event}", wait=_LOCK_SECONDS, purpose="gives out a seat") as lock:
                     await asyncio.to_thread(self._make_ticket, order, ticket, path, lock.fence)
             except LockTaken as taken:
                 # An operator may hold it for hours: no failure of this job.
@@ -113,19 +105,6 @@ class TicketJobs:
     def _write_receipt(self, order: PaidOrder, path: Path) -> None:
         files = [self.files.ticket(order, ticket) for ticket in order.tickets()]
         write_whole(path, write_mail(order, [(file.name, file.read_bytes()) for file in files]))
-
-    @asynccontextmanager
-    async def _lock(self, event: str, job: JobContext) -> AsyncIterator[Lock]:
-        """The event's lock: one ticket of it at a time is given its seat. Raises LockTaken after half a second."""
-        async with connect(self._settings) as client:
-            locks = Locks(client, namespace=self.app.namespace, stage=self.app.stage)
-            try:
-                async with locks.hold(
-                    f"event-{event}", wait=_LOCK_SECONDS, owner=job.task, purpose="gives out a seat", holder=job.id
-                ) as lock:
-                    yield lock
-            finally:
-                await locks.close()
 
 
 def ticket_jobs(environ: Mapping[str, str] = os.environ) -> TicketJobs:
