@@ -376,7 +376,7 @@ class Jobs:
         """The locks of this stage, for the running event loop; they end with `close`. Raises ConfigurationError for a broker without."""
         broker: object = self.broker()
         if not isinstance(broker, KeepsLocks):
-            raise ConfigurationError("broker", type(broker).__name__, "one that keeps locks, such as Redis or Valkey")
+            raise ConfigurationError("broker", type(broker).__name__, "one that keeps locks, as those of Ropeline do")
         return broker.locks()
 
     # Jobs

@@ -21,11 +21,12 @@ from uuid import uuid4
 from ropeline.jobs.durations import to_ms
 from ropeline.jobs.errors import LockLost, LockTaken
 from ropeline.jobs.lock_hold import Hold, safe_seconds
+from ropeline.jobs.lock_keeper import KeptLock, LockKeeper, ServerLockKeeper
 from ropeline.jobs.names import check_lock, check_name
 from ropeline.lua.calls import CommandClient, TestClock
 from ropeline.lua.errors import ConfigurationError, StoreError, StoreUnavailable
 from ropeline.lua.keys import LockKeys
-from ropeline.lua.lock_scripts import Acquired, Gone, HeldLock, LockListScripts, LockScripts
+from ropeline.lua.lock_scripts import Acquired, Gone, HeldLock
 
 __all__ = ["HOLD_TTL", "OPERATOR_TTL", "Lock", "LockPage", "LockView", "Locks"]
 
@@ -89,7 +90,7 @@ class LockPage:
 
 
 class Locks:
-    """The locks of one stage, under keys that begin with `namespace`.
+    """The locks of one stage, under keys that begin with `namespace`, or in the memory of a LockKeeper instead of a client.
 
     `listener`: a client whose calls may take two seconds; with it, who waits is woken when the lock is given up, and without
     it only asks again, at least once a second. `test_clock`: replaces the server's time and run id. Names of locks: 1 to 200
@@ -99,7 +100,7 @@ class Locks:
 
     def __init__(
         self,
-        client: CommandClient,
+        client: CommandClient | LockKeeper,
         *,
         namespace: str = "jobs",
         stage: str = "prod",
@@ -107,10 +108,11 @@ class Locks:
         test_clock: TestClock | None = None,
     ) -> None:
         self._namespace, self._stage = check_name("namespace", namespace), check_name("stage", stage)
-        self._client = client
         self._listener = listener
-        self._test_clock = test_clock
-        self._listed = LockListScripts(client, namespace, stage, test_clock=test_clock)
+        if not isinstance(client, LockKeeper):
+            client = ServerLockKeeper(client, namespace, stage, test_clock=test_clock)
+        self._keeper = client
+        self._listed = client.listed
         self._listening = 0
         self._abandoned: set[asyncio.Task[None]] = set()
 
@@ -261,16 +263,16 @@ class Locks:
         return LockPage([view for view in views if view is not None], following)
 
     async def close(self) -> None:
-        """Wait for what is still being given up; the clients are their owners' to close."""
-        await asyncio.gather(*self._abandoned, return_exceptions=True)
+        """Wait for what this event loop is still giving up; the clients are their owners' to close."""
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(task for task in self._abandoned if task.get_loop() is loop), return_exceptions=True)
 
     def give_up_later(self, name: str, token: str) -> None:
         """Release in the background, for who could not learn whether it holds the lock."""
         self._abandon(name, token)
 
-    def _of(self, name: str) -> LockScripts:
-        check_lock("lock", name)
-        return LockScripts(self._client, self._namespace, self._stage, name, test_clock=self._test_clock)
+    def _of(self, name: str) -> KeptLock:
+        return self._keeper.lock(check_lock("lock", name))
 
     def _refusal(self, name: str, token: str, refused: HeldLock | StoreError) -> Exception:
         if isinstance(refused, HeldLock):

@@ -29,6 +29,8 @@ from ropeline.jobs.brokers.checks import (
     check_step,
 )
 from ropeline.jobs.brokers.memory_cron import MemoryCronStore
+from ropeline.jobs.brokers.memory_locks import MemoryLockKeeper
+from ropeline.jobs.locks import Locks
 from ropeline.jobs.records import (
     Claimed,
     Depths,
@@ -764,6 +766,7 @@ class MemoryBroker:
         self._lock = threading.RLock()
         self._waiters: list[_Waiter] = []
         self._marks: dict[bytes, int] = {}
+        self._locks = Locks(MemoryLockKeeper(clock=self._clock, guard=self._lock))
         self._cron = MemoryCronStore(clock=self._clock, lock=self._lock, enqueue=self._enqueue_one)
         if isinstance(clock, FakeClock):
             clock.listen(self._wake)
@@ -921,7 +924,12 @@ class MemoryBroker:
         """The cron jobs of this broker."""
         return self._cron
 
+    def locks(self) -> Locks:
+        """The locks of this broker."""
+        return self._locks
+
     async def close(self) -> None:
+        await self._locks.close()
         self._wake()
 
     def _enqueue_one(self, queue: str, job: NewJob) -> Enqueued:
