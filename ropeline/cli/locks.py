@@ -12,7 +12,6 @@ from ropeline.cli.errors import CommandFailed
 from ropeline.cli.job_rows import printable
 from ropeline.cli.job_store import JobStore, with_jobs
 from ropeline.cli.tables import aligned
-from ropeline.cli.times import iso_utc
 from ropeline.jobs.names import check_lock
 from ropeline.lua.errors import ConfigurationError
 
@@ -104,4 +103,4 @@ def _document(view: LockView) -> dict[str, object]:
 
 
 def _iso(moment: datetime) -> str:
-    return iso_utc(round(moment.timestamp() * 1000))
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
