@@ -146,7 +146,7 @@ class Arguments:
             raise Undecodable(
                 f"{self._task}: got {_shown(plain)}, expected arguments by name, or a list of them in order"
             )
-        if not self._required <= plain.keys() <= self._names:
+        if plain.keys() != self._names and not self._required <= plain.keys() <= self._names:
             missing, unknown = sorted(self._required - plain.keys()), sorted(plain.keys() - self._names)
             what = f"without {', '.join(missing)}" if missing else f"with {', '.join(unknown)}"
             raise Undecodable(f"{self._task}: got arguments {what}, expected {self.signature}")

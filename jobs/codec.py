@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from typing import Any, Final, NoReturn, Protocol
 
@@ -165,6 +166,7 @@ def codec_named(field: str, name: object) -> Codec:
     return _made[name]
 
 
+@cache
 def codec_numbered(number: int) -> Codec:
     """The codec that a job names.
 

@@ -32,6 +32,7 @@ LARGEST_METADATA: Final = 1024
 
 _VERSION: Final = 1
 _HEAD: Final = struct.Struct(">BBHIB")
+_HEAD_LENGTH: Final = _HEAD.size
 _OPTIONAL: Final = 128
 _NUMBERS: Final = {1: "max_attempts", 2: "timeout", 3: "grace", 4: "deadline", 5: "result_ttl"}
 _TAGS: Final = {name: tag for tag, name in _NUMBERS.items()}
@@ -87,7 +88,7 @@ def pack_plain(type: bytes, payload: bytes, codec: int, enqueued: int) -> bytes:
 
 def unpack(body: bytes) -> Envelope:
     """What a body says; raises Undecodable when no job of ours can have it, or a newer Ropeline wrote it."""
-    if body[:1] != bytes((_VERSION,)):
+    if not body or body[0] != _VERSION:
         version = f"version {body[0]}" if body else "nothing"
         raise Undecodable(f"body: got {version}, expected version {_VERSION}")
     try:
@@ -100,11 +101,12 @@ def unpack(body: bytes) -> Envelope:
 
 def _unpack(body: bytes) -> Envelope:
     _, codec, high, low, length = _HEAD.unpack_from(body)
-    at = _HEAD.size + length
-    type_ = _slice(body, _HEAD.size, at).decode()
+    at = _HEAD_LENGTH + length
+    # There is no byte after a type that is cut off.
+    fields = body[at]
+    type_ = body[_HEAD_LENGTH:at].decode()
     if not type_:
         raise Undecodable("body: the task type is empty")
-    fields = body[at]
     at += 1
     if not fields:
         return Envelope(type_, body[at:], codec, high << 32 | low)

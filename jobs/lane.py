@@ -262,10 +262,9 @@ class Lane:
         self.failure = error
 
     def _settle_finishes(self, queue: str, ended: list[_Ended], results: Sequence[FinishResult]) -> None:
-        terms = self._terms
-        metrics = terms.metrics
+        metrics = self._terms.metrics
+        self._terms.leases.let_go(*[run for run, _ in ended])
         for (run, finish), result in zip(ended, results, strict=True):
-            terms.leases.let_go(run)
             if result is FinishResult.STALE:
                 metrics.stale[queue] = metrics.stale.get(queue, 0) + 1
                 continue
@@ -280,7 +279,8 @@ class Lane:
                 self.finish(run, Finish(FinishKind.RELEASE, run.id, run.fence))
             return
         terms.leases.hold(runs)
-        waited = terms.metrics.of_queue(queue)
+        observe = terms.metrics.of_queue(queue).observe
         for run in runs:
-            waited.observe((run.claimed.claimed - run.claimed.ready) / 1000)
+            claimed = run.claimed
+            observe((claimed.claimed - claimed.ready) / 1000)
         terms.begin(self, runs)

@@ -69,9 +69,10 @@ class Leases:
         for run in runs:
             self._held[run] = None
 
-    def let_go(self, run: Run) -> None:
-        """Renew it no more; one that is not held is no mistake."""
-        self._held.pop(run, None)
+    def let_go(self, *runs: Run) -> None:
+        """Renew them no more; one that is not held is no mistake."""
+        for run in runs:
+            self._held.pop(run, None)
 
     @property
     def held(self) -> list[Run]:

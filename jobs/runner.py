@@ -179,46 +179,46 @@ class Runner:
                 continue
             run, taker = self._ready.popleft()
             run.started = started
-            if await self._run(run, taker, this):
+            suspended = self._start(run, taker)
+            if suspended is not None:
+                await self._stay(run, taker, this, suspended)
                 turn_ends = time.monotonic() + _LONGEST_TURN
         if self._ready and not self._is_closing:
             self._wake(1)
 
-    async def _run(self, run: Run, taker: Taker, driver: asyncio.Task[None]) -> bool:
-        """Run one handler to its end, or hand it to a thread; whether it was suspended meanwhile."""
+    def _start(self, run: Run, taker: Taker) -> _Suspended | None:
+        """Run one handler until it waits or ends, or hand it to a thread; what is to be awaited, None: nothing."""
         if run.is_cancelled or run.was_told_lost or run.started > run.safe_until:
             kind = FinishKind.CANCELLED if run.is_cancelled else FinishKind.RELEASE
             taker.finish(run, Finish(kind, run.id, run.fence))
             taker.free_slot(run)
-            return False
+            return None
         prepared = self._handlers.prepare(run)
         if isinstance(prepared, Finish):
             taker.finish(run, prepared)
             taker.free_slot(run)
-            return False
+            return None
         run.hard_end = run.started + prepared.timeout + prepared.grace
         context = copy_context()
         if not prepared.is_async:
             self._start_thread(run, taker, prepared, context)
-            return False
+            return None
         try:
             coroutine: Coroutine[Any, Any, Any] = context.run(_call, prepared)
             waiting = context.run(coroutine.send, None)
         except StopIteration as stop:
             self._end(run, taker, prepared, stop.value, None)
-            return False
+            return None
         except _NO_FAILURE:
             raise
         except BaseException as error:  # noqa: BLE001 - a handler's failure, sys.exit() too, is the end of its run alone
             self._end(run, taker, prepared, None, error)
-            return False
-        await self._stay(run, taker, prepared, driver, _Suspended(coroutine, context, waiting))
-        return True
+            return None
+        return _Suspended(prepared, coroutine, context, waiting)
 
-    async def _stay(
-        self, run: Run, taker: Taker, prepared: Prepared, driver: asyncio.Task[None], suspended: _Suspended
-    ) -> None:
+    async def _stay(self, run: Run, taker: Taker, driver: asyncio.Task[None], suspended: _Suspended) -> None:
         """Go on with a handler that waits for something."""
+        prepared = suspended.prepared
         run.driver = driver
         run.coroutine = suspended.coroutine
         running = self._running[run] = _Running(run, taker, prepared, self._loop)
@@ -320,9 +320,12 @@ class _Suspended:
     Whatever it waits for is handed on to the task that awaits this, so that the coroutine sees that task as its own.
     """
 
-    __slots__ = ("context", "coroutine", "waiting")
+    __slots__ = ("context", "coroutine", "prepared", "waiting")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], context: Context, waiting: object) -> None:
+    def __init__(
+        self, prepared: Prepared, coroutine: Coroutine[Any, Any, Any], context: Context, waiting: object
+    ) -> None:
+        self.prepared = prepared
         self.coroutine = coroutine
         self.context = context
         self.waiting = waiting

@@ -142,7 +142,7 @@ def _check_limit_of_key(limit: Limit) -> None:
 
 
 def _check_finish(finish: Finish) -> None:
-    if finish.kind not in FinishKind:
+    if not isinstance(finish.kind, FinishKind):
         raise ConfigurationError("kind", finish.kind, "a FinishKind")
     check_id("id", finish.id)
     _check_fence(finish.fence)

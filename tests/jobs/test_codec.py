@@ -66,7 +66,10 @@ def test_any_bytes_are_data_or_undecodable(data: bytes) -> None:
             continue
 
 
-@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "[NaN]", '{"a":Infinity}', "", "{", "\ud800", "1 2"])
+@pytest.mark.parametrize(
+    "text",
+    ["NaN", "Infinity", "-Infinity", "[NaN]", '{"a":Infinity}', "", "{", "\ud800", "1 2", '{"a":1}2', '{"a":1}}'],
+)
 def test_what_is_not_strict_json_is_undecodable(text: str) -> None:
     with pytest.raises(Undecodable, match="not JSON"):
         codec_named("codec", "json").decode(text.encode("utf-8", "surrogatepass"))
@@ -107,6 +110,30 @@ def test_msgpack_reads_no_extension_types() -> None:
 def test_json_is_as_short_as_it_can_be() -> None:
     assert codec_named("codec", "json").encode({"a": [1, "é"]}) == '{"a":[1,"é"]}'.encode()
     assert json.loads(codec_named("codec", "json").encode({"a": [1, "é"]})) == {"a": [1, "é"]}
+
+
+@pytest.mark.parametrize("text", ['{"a":1}', ' {"a":1}', '{"a":1}\n', '\t{ "a" : 1 } '])
+def test_space_around_json_that_somebody_has_typed_says_nothing(text: str) -> None:
+    assert codec_named("codec", "json").decode(text.encode()) == {"a": 1}
+
+
+def test_json_is_the_same_where_python_has_no_encoder_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = {"a": [1, 2.5, "é", None, True, {"b": -(10**30)}]}
+    usual = codec_named("codec", "json")
+    monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+    other: Codec = type(usual)()
+    assert other.encode(value) == usual.encode(value)
+    for wrong in (float("nan"), "\ud800", {1, 2}):
+        for codec in (usual, other):
+            with pytest.raises((Unfit, TypeError)):
+                codec.encode([wrong])
+
+
+def test_data_that_contains_itself_is_refused(codec: Codec) -> None:
+    endless: list[object] = []
+    endless.append(endless)
+    with pytest.raises(Unfit):
+        codec.encode(endless)
 
 
 @pytest.mark.parametrize("name", ["pickle", "JSON", "", None, 1])

@@ -73,6 +73,17 @@ async def test_a_server_is_reached_by_host_and_port(any_server: Server) -> None:
     await round_trip(f"redis://localhost:{any_server.port}")
 
 
+async def test_arguments_of_every_kind_arrive_as_they_are(any_server: Server) -> None:
+    sent: list[str | bytes | int | float] = ["text é", bytes(range(256)), 2**63, -1, 0.1, "", b"x" * 100_000]
+    async with connected(f"redis://127.0.0.1:{any_server.port}") as client:
+        await client.execute_command("DEL", "list")
+        await client.execute_command("RPUSH", "list", *sent)
+        assert await client.execute_command("LRANGE", "list", 0, -1) == [
+            "text é".encode(), bytes(range(256)), b"9223372036854775808", b"-1", b"0.1", b"", b"x" * 100_000,
+        ]  # fmt: skip
+        assert await client.execute_command("CONFIG GET", "databases")
+
+
 async def test_the_database_of_the_url_is_used(valkey: Server) -> None:
     async with connected(f"redis://127.0.0.1:{valkey.port}/7") as client:
         await client.execute_command("SET", "only-in-seven", "1")
