@@ -50,8 +50,9 @@ class JobState(StrEnum):
 class Limit(NamedTuple):
     """What the jobs of one key may do, and their share beside other keys; of a job that asks for its slot, its own terms count.
 
-    `key`: 16 bytes. `most`: that may be pending or active at once, the others are held; 0 any number. `rate`: that may begin in
-    `period` ms, 0 any number. `weight`: 1 to 100, the key's share of the claims among keys that have jobs.
+    `key`: 16 bytes. `most`: 0 to 65,535, that may be pending or active at once, the others are held; 0 any number. `rate`:
+    0 to 65,535, that may begin in `period` ms (1 to 2^32 - 1), 0 any number. `weight`: 1 to 100, the key's share of the
+    claims among keys that have jobs.
     """
 
     key: bytes
@@ -111,8 +112,8 @@ class Claimed(NamedTuple):
     """A delivery: the job and the lease on it.
 
     `fence`: rises with every claim of the queue, and is shown with every later word about the job. `attempts`: runs that
-    failed so far. `lost`: leases that expired since the last finish. `ready`: wall ms at which it became pending, by the
-    store's clock. `claimed`: wall ms of this claim.
+    failed so far. `lost`: leases that expired since the last finish. `ready`: wall ms at which it became
+    pending (with a limit: the last time), by the store's clock. `claimed`: wall ms of this claim.
     """
 
     id: bytes
@@ -174,7 +175,7 @@ class StepReply(NamedTuple):
     """What one step brought: an answer for each finish, and the deliveries.
 
     `now`: the store's wall ms. `more`: jobs that could have been claimed are left. `next_due`: wall ms of the earliest
-    scheduled job or retry, 0 none. `paused`: nothing is claimed until the queue is resumed.
+    scheduled job, retry, or key with a rate that may begin another job; 0 none. `paused`: nothing is claimed until the queue is resumed.
     """
 
     finished: list[FinishResult]
@@ -212,7 +213,7 @@ class Depths(NamedTuple):
     cancelled: int
     now: int
     oldest_pending: int
-    """When the job that is pending for longest became so, 0 none."""
+    """When the job that is pending for longest became so, 0 none; of jobs with a limit key, the next one of each priority counts."""
     next_due: int
     paused: bool
     pause_reason: str
