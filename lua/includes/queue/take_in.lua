@@ -11,20 +11,21 @@ local function read_jobs(first)
     if #packed < HEAD_LENGTH then
       return nil, 'one is too short'
     end
-    local job = {}
-    job.id, job.flags, job.priority, job.due, job.delay, job.unique_for = struct.unpack(HEAD, packed)
-    local starts = HEAD_LENGTH + 1
-    job.unique = ''
-    if is_set(job.flags, IS_UNIQUE) then
-      job.unique = string.sub(packed, starts, starts + 15)
+    local id, flags, priority, due, delay, unique_for = struct.unpack(HEAD, packed)
+    local starts, unique, limit = HEAD_LENGTH + 1, '', ''
+    if is_set(flags, IS_UNIQUE) then
+      unique = string.sub(packed, starts, starts + 15)
       starts = starts + 16
     end
-    job.limit = ''
-    if is_set(job.flags, IS_LIMITED) then
-      job.limit = string.sub(packed, starts, starts + LIMIT_LENGTH - 1)
+    if is_set(flags, IS_LIMITED) then
+      limit = string.sub(packed, starts, starts + LIMIT_LENGTH - 1)
       starts = starts + LIMIT_LENGTH
     end
-    job.body = string.sub(packed, starts)
+    -- Made at once, a table is not made anew for each part that comes to it.
+    local job = {
+      id = id, flags = flags, priority = priority, due = due, delay = delay, unique_for = unique_for,
+      unique = unique, limit = limit, body = string.sub(packed, starts),
+    }
     if job.priority > 9 or not (job.due >= 0 and job.due < BAND and job.delay >= 0 and job.delay < BAND and job.unique_for >= 0) then
       return nil, 'priority, due, delay or unique_for is out of range'
     end
