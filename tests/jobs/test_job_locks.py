@@ -58,6 +58,15 @@ async def test_locks_are_closed_with_the_application(app: Jobs) -> None:
     await app.locks.acquire("event")
 
 
+async def test_what_is_being_given_up_is_so_before_the_connection_is_closed(app: Jobs) -> None:
+    locks = app.locks
+    lock = await locks.acquire("event")
+    locks.give_up_later("event", lock.token)
+    await app.close()
+    assert not locks._abandoned
+    assert await app.locks.view("event") is None
+
+
 async def test_who_waits_through_the_application_is_woken(app: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ropeline.jobs.locks._FIRST_PAUSE", 60.0)
     monkeypatch.setattr("ropeline.jobs.locks._LONGEST_PAUSE", 60.0)

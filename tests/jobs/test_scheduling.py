@@ -17,6 +17,7 @@ from ropeline.jobs.cron_definitions import Became
 from ropeline.jobs.cron_jobs import CronJob
 from ropeline.jobs.envelope import unpack
 from ropeline.jobs.health import Health
+from ropeline.jobs.scheduler import Scheduler
 from ropeline.jobs.worker import Worker, WorkerSettings
 from ropeline.lua.errors import ConfigurationError, StoreUnavailable
 from tests.servers import Server
@@ -35,7 +36,7 @@ def stage() -> str:
 @asynccontextmanager
 async def at_work(app: Jobs, **options: Any) -> AsyncIterator[Worker]:
     """A worker of the application that works while the context lasts, and drains at its end."""
-    worker = Worker.of_app(app, WorkerSettings(concurrency=4), **options)
+    worker = Worker.of_app(app, **{"settings": WorkerSettings(concurrency=4), **options})
     task = asyncio.create_task(worker.run())
     try:
         yield worker
@@ -47,7 +48,7 @@ async def at_work(app: Jobs, **options: Any) -> AsyncIterator[Worker]:
 
 def app_of(line: str = "* * * * *", *, broker: Any = None, url: str = "", stage: str = "prod") -> Jobs:
     """An application with one cron job."""
-    app = Jobs(url, stage=stage) if url else Jobs(broker=broker)
+    app = Jobs(url, stage=stage) if url else Jobs(broker=broker, queues=["low"])
 
     @app.cron(line)
     @app.task(name="report")
@@ -113,8 +114,10 @@ async def test_jobs_with_arguments_run_at_the_ticks_of_their_zone() -> None:
 
 @pytest.mark.parametrize("schedulers", [1, 3])
 async def test_ticks_of_the_real_clock_are_one_job_each_however_many_workers_there_are(
-    valkey: Server, stage: str, schedulers: int
+    valkey: Server, stage: str, schedulers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What a worker has defined it knows at once, and does not find at its next look.
+    monkeypatch.setitem(Scheduler.__init__.__kwdefaults__, "refresh", 3600.0)
     ticks: list[str] = []
 
     def program() -> Jobs:
@@ -134,6 +137,18 @@ async def test_ticks_of_the_real_clock_are_one_job_each_however_many_workers_the
             await ending.enter_async_context(at_work(app))
         await wait_until(lambda: len(ticks) >= 3, timeout=10)
     assert len(set(ticks)) == len(ticks)
+
+
+async def test_a_worker_enqueues_the_ticks_of_its_own_queues() -> None:
+    clock = FakeClock(START)
+    app = app_of(broker=MemoryBroker(clock=clock))
+    app.schedule("other", "* * * * *", app.tasks["report"].using(queue_name="low").build())
+    async with app:
+        await app.define_cron_jobs()
+        async with at_work(app, settings=WorkerSettings(queues={"low": 1})) as worker:
+            clock.advance(MINUTE)
+            await wait_until(lambda: worker.metrics.totals()["completed"] == 1)
+        assert (await app.broker().depths("default")).counters["enqueued"] == 0
 
 
 async def test_an_unchanged_definition_changes_nothing(valkey: Server, stage: str) -> None:
