@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ropeline.jobs.records import (
@@ -64,6 +64,27 @@ class Broker(Protocol):
         number of the lane's last one is answered as that was, and changes nothing. `suspects`: whether a job that has lost
         a lease may be among the claimed, one at most. `lease`, `hard`: ms; past `hard` a lease is not renewed. `max_lost`:
         leases that a job may lose before it is a dead letter (`poison`).
+        """
+
+    async def step_when_woken(
+        self,
+        queue: str,
+        seconds: float,
+        *,
+        woken: Callable[[], object],
+        worker: bytes,
+        lane: int,
+        call: int,
+        claim: int,
+        suspects: bool = True,
+        lease: int = 30_000,
+        hard: int = 330_000,
+        max_lost: int = 3,
+    ) -> StepReply:
+        """As `wait` for this queue and then `step`, in one trip where the store can do that.
+
+        `woken` is called when the waiting is over, before the step's reply is there: its lease began at that time or later.
+        Given up or failed, it is repeated as a `step` with the same number.
         """
 
     async def renew(self, queue: str, *, worker: bytes, held: Sequence[tuple[bytes, int]], lease: int) -> list[Renewal]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ropeline.jobs.broker import LARGEST_STEP
 from ropeline.jobs.records import Finish, FinishKind, FinishResult, StepReply
@@ -116,6 +116,10 @@ class Lane:
         self._finishes: dict[str, list[_Ended]] = {}
         self._calls: dict[str, int] = {}
         self._waiting: asyncio.Future[None] | None = None
+        self._watched: tuple[str, float] | None = None
+        self._roused: asyncio.Future[None] | None = None
+        self._given_up_calls: set[asyncio.Task[StepReply]] = set()
+        self._sent = 0.0
         self._claimed_last = False
         self._is_closing = False
         self._given_up = 0
@@ -125,6 +129,27 @@ class Lane:
     def is_waiting(self) -> bool:
         """Whether it has room and nothing to do."""
         return self._waiting is not None and not self._waiting.done() and self.taken < self.slots
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no handler of it runs, and it has nothing to tell the store."""
+        return self.taken == 0 and not self._finishes
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether it waits for work at the store, or is about to."""
+        return self._watched is not None or self._roused is not None
+
+    def watch(self, queue: str, seconds: float) -> None:
+        """Wait for work in an empty queue at the store, for `seconds`, and claim it there and then. Only while it is idle."""
+        self._watched = (queue, seconds)
+        self.nudge()
+
+    def rouse(self) -> None:
+        """End the waiting at the store."""
+        self._watched = None
+        if self._roused is not None and not self._roused.done():
+            self._roused.set_result(None)
 
     def nudge(self) -> None:
         """There may be something to do again."""
@@ -163,10 +188,14 @@ class Lane:
         """Step until `close`."""
         while True:
             queue, claim = self._choose()
+            # Whoever has something else to do tells by its reply that somebody is to watch.
+            watched, self._watched = self._watched, None
             if queue is not None:
                 await self._step(queue, claim)
             elif self._is_closing and self.taken == self._given_up:
                 return
+            elif watched is not None and self.is_idle and self._terms.may_claim:
+                await self._step(watched[0], min(self.slots, LARGEST_STEP), wait=watched[1])
             else:
                 self._waiting = asyncio.get_running_loop().create_future()
                 await self._waiting
@@ -185,20 +214,27 @@ class Lane:
         self._claimed_last = True
         return (wanted, free) if wanted is not None else (None, 0)
 
-    async def _step(self, queue: str, claim: int) -> None:
+    async def _step(self, queue: str, claim: int, *, wait: float = 0.0) -> None:
         terms = self._terms
         ended = self._take_finishes(queue)
         for run, _ in ended:
             # Its handler has ended: it can bring nobody down any more, and the same call may bring another one.
             if run.claimed.lost:
                 terms.suspects.let_go(run)
-        may_suspect = claim > 0 and terms.suspects.ask(self)
+        # A call that waits may outlive this process at the store by seconds, and would lose a suspect's lease once more.
+        may_suspect = claim > 0 and not wait and terms.suspects.ask(self)
         # Only queues of this worker are charged; the finish of a job carries the name of one of them.
         terms.shares.charge(queue, claim)
         self.taken += claim
-        sent = self.stepping_since = time.monotonic()
-        reply = await self._answered(queue, [finish for _, finish in ended], claim, may_suspect=may_suspect)
-        self.stepping_since = 0.0
+        self._sent = self.stepping_since = time.monotonic()
+        call = self._calls[queue] = self._calls.get(queue, 0) + 1
+        reply = await self._rested(queue, call, claim, wait, may_suspect=may_suspect) if wait else None
+        if reply is None:
+            finishes = [finish for _, finish in ended]
+            # A wait that was given up for the end is asked only what it has brought.
+            asked = claim if terms.may_claim else 0
+            reply = await self._answered(queue, call, finishes, asked, may_suspect=may_suspect)
+        sent, self.stepping_since = self._sent, 0.0
         claimed = reply.claimed
         self.taken -= claim - len(claimed)
         if ended:
@@ -209,7 +245,10 @@ class Lane:
         terms.shares.settle(queue, claim, len(runs), is_left=reply.more and (bool(runs) or not claim))
         if runs:
             self._begin(queue, runs)
-        terms.on_reply(self, queue, claim, reply)
+        if wait and not runs and terms.may_claim:
+            await self._step(queue, claim)
+        else:
+            terms.on_reply(self, queue, claim, reply)
 
     def _take_finishes(self, queue: str) -> list[_Ended]:
         """What the next call of a queue carries: at most 64 finishes, and few enough of large ones."""
@@ -224,9 +263,59 @@ class Lane:
             self._finishes[queue] = waiting[many:]
         return waiting[:many]
 
-    async def _answered(self, queue: str, finishes: list[Finish], claim: int, *, may_suspect: bool) -> StepReply:
+    async def _rested(
+        self, queue: str, call: int, claim: int, seconds: float, *, may_suspect: bool
+    ) -> StepReply | None:
+        """The reply of a call that first waits for work; None: it was given up or failed, and is to be repeated without."""
         terms = self._terms
-        call = self._calls[queue] = self._calls.get(queue, 0) + 1
+        resting = asyncio.create_task(
+            terms.broker.step_when_woken(
+                queue,
+                seconds,
+                woken=self._note_sent,
+                worker=terms.worker,
+                lane=self.number,
+                call=call,
+                claim=claim,
+                suspects=may_suspect,
+                lease=terms.lease,
+                hard=terms.hard,
+                max_lost=terms.max_lost,
+            )
+        )
+        self._roused = asyncio.get_running_loop().create_future()
+        try:
+            either: list[asyncio.Future[Any]] = [resting, self._roused]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._roused = None
+            if not resting.done():
+                # It may take its time to heed that. Whatever it still does at the store, it does by the same number.
+                resting.cancel()
+                self._given_up_calls.add(resting)
+                resting.add_done_callback(self._forget_call)
+        if not resting.done():
+            return None
+        failure = resting.exception()
+        if isinstance(failure, StoreError):
+            self._tell(queue, failure)
+            terms.metrics.step_failures += 1
+            return None
+        terms.metrics.round_trips += 1
+        return resting.result()
+
+    def _forget_call(self, call: asyncio.Task[StepReply]) -> None:
+        self._given_up_calls.discard(call)
+        if not call.cancelled() and (error := call.exception()) is not None:
+            _log.debug("a call that was given up has failed: %s", error)
+
+    def _note_sent(self) -> None:
+        self._sent = time.monotonic()
+
+    async def _answered(
+        self, queue: str, call: int, finishes: list[Finish], claim: int, *, may_suspect: bool
+    ) -> StepReply:
+        terms = self._terms
         pause = _FIRST_PAUSE
         while True:
             try:

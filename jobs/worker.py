@@ -138,6 +138,7 @@ class Worker:
         counts = _slots_of_lanes(settings.concurrency)
         self._lanes = [Lane(number, slots, self._terms) for number, slots in enumerate(counts)]
         self._watches = {queue: _Watch(queue) for queue in settings.queues}
+        self._watched_at = 0.0
         self._tending_calls: dict[str, int] = {}
         self._draining = asyncio.Event()
         self._hurrying = asyncio.Event()
@@ -219,6 +220,8 @@ class Worker:
     def quiet(self) -> None:
         """Claim nothing more; what runs goes on."""
         self._terms.may_claim = False
+        for lane in self._lanes:
+            lane.rouse()
         if self.state == "running":
             self.state = "quiet"
 
@@ -245,7 +248,7 @@ class Worker:
                 watches = map(self._watch, self._watches.values())
                 async with in_background(*watches, self._tend_all(), *schedulings) as others:
                     if not self._draining.is_set():
-                        self.state = "running"
+                        self.state = "running" if self._terms.may_claim else "quiet"
                     await self._wait_for_end(lanes, others)
                     self.state = "draining"
                 await self._drain(self._runner, lanes)
@@ -304,7 +307,27 @@ class Worker:
             self._nudge_one(but=lane)
             return
         wait = (reply.next_due - reply.now) / 1000 if reply.next_due else _LONGEST_WAIT
-        watch.begin(min(max(wait, 0.0), _LONGEST_WAIT), is_fruitless=asked > 0 and not reply.claimed)
+        seconds = min(max(wait, 0.0), _LONGEST_WAIT)
+        is_fruitless = asked > 0 and not reply.claimed
+        if self._lane_watches(queue, seconds, is_fruitless=is_fruitless):
+            return
+        watch.begin(seconds, is_fruitless=is_fruitless)
+
+    def _lane_watches(self, queue: str, seconds: float, *, is_fruitless: bool) -> bool:
+        """Whether an idle lane waits for work of the only queue: it claims what comes without another trip to the store."""
+        if len(self._watches) > 1 or not self._terms.may_claim:
+            return False
+        if any(lane.is_watching for lane in self._lanes):
+            return True
+        now = time.monotonic()
+        is_hasty = is_fruitless and now - self._watched_at < _AT_ONCE
+        idle = next((lane for lane in self._lanes if lane.is_idle), None)
+        # A sign of work for nothing is the watch's affair, which grows patient.
+        if idle is None or is_hasty:
+            return False
+        self._watched_at = now
+        idle.watch(queue, seconds)
+        return True
 
     def _nudge_one(self, but: Lane | None = None) -> None:
         """Have one lane look for work, if one has room and nothing to do."""

@@ -23,6 +23,7 @@ __all__ = [
     "pack_held",
     "pack_job",
     "pack_limit",
+    "read_step",
     "strip_head",
     "unpack_meta",
 ]
@@ -144,23 +145,17 @@ class QueueScripts(Scripts):
         max_lost: int,
     ) -> StepAnswer:
         """Finish runs (`pack_held` and `pack_finishes`), tend the queue, claim up to 64 jobs; see the script for the numbers."""
-        now, more, next_due, paused, fence, finished, *jobs = await self._run(
-            load_script("queue/step"),
-            self._step,
-            self._now(),
-            self._run_id(),
-            worker,
-            lane,
-            call,
-            claim,
-            int(suspects),
-            lease,
-            hard,
-            max_lost,
-            completed,
-            finishes,
-        )
-        return StepAnswer(now, more == 1, next_due, paused == 1, fence, finished, jobs)
+        arguments = (worker, lane, call, claim, int(suspects), lease, hard, max_lost, completed, finishes)
+        reply = await self._run(load_script("queue/step"), self._step, self._now(), self._run_id(), *arguments)
+        return read_step(reply)
+
+    def step_command(
+        self, *, worker: bytes, lane: int, call: int, claim: int, suspects: bool, lease: int, hard: int, max_lost: int
+    ) -> tuple[str | bytes | int, ...]:
+        """A step that finishes nothing as a command, for a connection that waits first; its reply is for `read_step`."""
+        numbers = (worker, lane, call, claim, int(suspects), lease, hard, max_lost, b"", b"")
+        script = load_script("queue/step")
+        return ("EVALSHA", script.sha, len(self._step), *self._step, self._now(), self._run_id(), *numbers)
 
     async def renew(self, *, worker: bytes, lease: int, held: bytes) -> list[int]:
         """Prolong 1 to 200 leases (`pack_held`): 0 held, 1 lost, 2 held and to be cancelled, 3 past its hard end."""
@@ -241,6 +236,12 @@ class QueueScripts(Scripts):
 
     async def _number(self, name: str, keys: tuple[bytes, ...], *arguments: str | bytes | int) -> int:
         return int(await self._reply(load_script(name), keys, *arguments))
+
+
+def read_step(reply: list[Any]) -> StepAnswer:
+    """What the `step` script answers with."""
+    now, more, next_due, paused, fence, finished, *jobs = reply
+    return StepAnswer(now, more == 1, next_due, paused == 1, fence, finished, jobs)
 
 
 def pack_job(

@@ -851,6 +851,35 @@ class MemoryBroker:
             with self._lock:
                 self._waiters.remove(waiter)
 
+    async def step_when_woken(
+        self,
+        queue: str,
+        seconds: float,
+        *,
+        woken: Callable[[], object],
+        worker: bytes,
+        lane: int,
+        call: int,
+        claim: int,
+        suspects: bool = True,
+        lease: int = 30_000,
+        hard: int = 330_000,
+        max_lost: int = 3,
+    ) -> StepReply:
+        await self.wait([queue], seconds)
+        woken()
+        return await self.step(
+            queue,
+            worker=worker,
+            lane=lane,
+            call=call,
+            claim=claim,
+            suspects=suspects,
+            lease=lease,
+            hard=hard,
+            max_lost=max_lost,
+        )
+
     async def depths(self, queue: str) -> Depths:
         with self._lock:
             return self.queue(queue).depths(self._clock())

@@ -7,9 +7,13 @@ import contextlib
 import dataclasses
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
 
 from ropeline.jobs.brokers.checks import (
     check_enqueue,
@@ -44,11 +48,13 @@ from ropeline.lua.errors import REDIS_ERRORS, ConfigurationError, StoreFull, Sto
 from ropeline.lua.keys import QueueKeys, mark_key, queues_key
 from ropeline.lua.queue_scripts import (
     QueueScripts,
+    StepAnswer,
     StoredJob,
     pack_finishes,
     pack_held,
     pack_job,
     pack_limit,
+    read_step,
     strip_head,
 )
 
@@ -56,6 +62,7 @@ __all__ = ["PATIENCE", "RedisBroker"]
 
 PATIENCE: Final = timedelta(seconds=5)
 """How long a call waits for a connection, for connecting and for its reply, each."""
+_LONGEST_WAIT: Final = timedelta(seconds=60)
 _LARGE_FROM: Final = 16_384
 _MOST_BYTES: Final = 1_048_576
 _LISTED: Final[dict[JobState, tuple[str, ...]]] = {
@@ -176,21 +183,69 @@ class RedisBroker:
             hard=hard,
             max_lost=max_lost,
         )
-        now, fence, values = answer.now, answer.fence, answer.jobs
-        claimed = []
-        for at in range(0, len(values), 5):
-            body: bytes = values[at + 1]
-            flags = body[0]
-            if flags & _LARGE:
-                body = await self._large(queue, values[at])
-            else:
-                body = strip_head(body) if flags else body[2:]
-            claimed.append(Claimed(values[at], body, fence, values[at + 2], values[at + 3], values[at + 4], now))
+        claimed = await self._claimed(queue, answer)
         finished = [_FINISH_RESULTS[result] for result in answer.finished]
         if others and plain:
             done, rest = iter(finished[: len(plain)]), iter(finished[len(plain) :])
             finished = [next(rest) if finish.kind or finish.keep else next(done) for finish in finishes]
-        return StepReply(finished, claimed, now, answer.more, answer.next_due, answer.paused)
+        return StepReply(finished, claimed, answer.now, answer.more, answer.next_due, answer.paused)
+
+    async def step_when_woken(
+        self,
+        queue: str,
+        seconds: float,
+        *,
+        woken: Callable[[], object],
+        worker: bytes,
+        lane: int,
+        call: int,
+        claim: int,
+        suspects: bool = True,
+        lease: int = 30_000,
+        hard: int = 330_000,
+        max_lost: int = 3,
+    ) -> StepReply:
+        """Wait, then step; see Broker. On one server both travel at once: it goes on with the step when the wait is over."""
+        check_step(
+            worker=worker, lane=lane, call=call, finishes=(), claim=claim, lease=lease, hard=hard, max_lost=max_lost
+        )
+        step = partial(
+            self.step,
+            queue,
+            worker=worker,
+            lane=lane,
+            call=call,
+            claim=claim,
+            suspects=suspects,
+            lease=lease,
+            hard=hard,
+            max_lost=max_lost,
+        )
+        client = self._patient_client()
+        if not isinstance(client, Redis):
+            await self.wait([queue], seconds)
+            woken()
+            return await step()
+        command = self.scripts(queue).step_command(
+            worker=worker,
+            lane=lane,
+            call=call,
+            claim=claim,
+            suspects=suspects,
+            lease=lease,
+            hard=hard,
+            max_lost=max_lost,
+        )
+        wake, seconds = QueueKeys(self.namespace, self.stage, queue).wake, _bounded(seconds)
+        try:
+            reply = await _ask_after(client, ("BLPOP", wake, seconds), command, seconds, woken)
+        except NoScriptError:
+            return await step()
+        except REDIS_ERRORS as error:
+            raise store_error(error) from error
+        answer = read_step(reply)
+        claimed = await self._claimed(queue, answer)
+        return StepReply([], claimed, answer.now, answer.more, answer.next_due, answer.paused)
 
     async def renew(self, queue: str, *, worker: bytes, held: Sequence[tuple[bytes, int]], lease: int) -> list[Renewal]:
         """Prolong 1 to 200 leases; see Broker."""
@@ -201,8 +256,8 @@ class RedisBroker:
     async def wait(self, queues: Sequence[str], seconds: float) -> None:
         """Return when one of the queues may have something to claim; see Broker."""
         client = self._patient_client()
-        seconds = min(max(seconds, 0.01), 60.0)
-        if len(queues) == 1 or hasattr(client, "connection_pool"):
+        seconds = _bounded(seconds)
+        if len(queues) == 1 or isinstance(client, Redis):
             await self._wait_for(client, queues, seconds)
             return
         # On a cluster each queue is a slot of its own, and one call cannot wait for two.
@@ -403,9 +458,23 @@ class RedisBroker:
     def _patient_client(self) -> Client:
         """The client for calls that wait: a connection that blocks is no call that is late."""
         if self._waiting_client is None:
-            patient = dataclasses.replace(self.settings, call_timeout=PATIENCE + timedelta(seconds=60))
+            patient = dataclasses.replace(self.settings, call_timeout=PATIENCE + _LONGEST_WAIT)
             self._waiting_client = connect(patient)
         return self._waiting_client
+
+    async def _claimed(self, queue: str, answer: StepAnswer) -> list[Claimed]:
+        """The deliveries of a step's answer; a large body is fetched by itself."""
+        now, fence, values = answer.now, answer.fence, answer.jobs
+        claimed = []
+        for at in range(0, len(values), 5):
+            body: bytes = values[at + 1]
+            flags = body[0]
+            if flags & _LARGE:
+                body = await self._large(queue, values[at])
+            else:
+                body = strip_head(body) if flags else body[2:]
+            claimed.append(Claimed(values[at], body, fence, values[at + 2], values[at + 3], values[at + 4], now))
+        return claimed
 
     async def _large(self, queue: str, id: bytes) -> bytes:
         key = QueueKeys(self.namespace, self.stage, queue).state("large")
@@ -458,6 +527,34 @@ class RedisBroker:
 
 
 _FINISH_RESULTS: Final = tuple(FinishResult)
+
+
+def _bounded(seconds: float) -> float:
+    """A wait that the server understands: 0 would be for ever."""
+    return min(max(round(seconds, 3), 0.01), _LONGEST_WAIT.total_seconds())
+
+
+async def _ask_after(
+    client: Redis, first: Sequence[Any], second: Sequence[Any], seconds: float, woken: Callable[[], object]
+) -> Any:
+    """Send two commands at once on a connection of their own; the second one's reply. `woken` is called at the first's."""
+    pool = client.connection_pool
+    connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+    is_clean = False
+    try:
+        await connection.send_packed_command(connection.pack_commands([first, second]))
+        await connection.read_response(timeout=seconds + PATIENCE.total_seconds())
+        woken()
+        try:
+            reply = await connection.read_response(timeout=PATIENCE.total_seconds())
+        finally:
+            # An error reply is a reply, too; anything else leaves one on its way.
+            is_clean = connection.is_connected
+        return reply
+    finally:
+        if not is_clean:
+            await connection.disconnect()
+        await pool.release(connection)
 
 
 def _pairs(found: list[Any]) -> list[tuple[bytes, Any]]:

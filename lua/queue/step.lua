@@ -123,7 +123,11 @@ kept.next_due = math.min(tonumber(scheduled[2]) or math.huge, tonumber(retry[2])
 if kept.next_due == math.huge then
   kept.next_due = 0
 end
-if left + suspected > 0 and not queue.is_paused then
+-- Somebody idle is woken for what is left, for suspects that are new or whose turn came, and to wait for less long. A worker that
+-- may take no suspect is not woken by those that it has left before.
+local is_for_others = suspected > 0 and (queue.has_new_suspects or not may_take_one and claim.suspects)
+local is_earlier = queue.earliest and queue.earliest == kept.next_due
+if (left > 0 or is_for_others or is_earlier) and not queue.is_paused then
   wake_one(WAKE)
 end
 redis.call('ZADD', WORKERS, queue.now, worker)

@@ -62,7 +62,8 @@ class _Processes:
             started = time.monotonic()
             status = await self._run_once(place)
             if self._ending.is_set():
-                return status
+                # One that the signal itself has ended had not begun yet, and has left nothing behind.
+                return 0 if -status in _ENDING else status
             if status == _WRONG_INPUT:
                 self._hand_on(signal.SIGTERM)
                 return status

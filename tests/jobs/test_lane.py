@@ -1,6 +1,7 @@
 """Lanes carry finishes and claims many at a time, and lose nothing when replies are lost."""
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +26,7 @@ class WatchedBroker(MemoryBroker):
         """Queue, lane, finishes, jobs asked for."""
         self.suspects_asked = 0
         self.lose_reply_of_each = 0
+        self.chance = random.Random(17)
         self.most_claimed = 64
         """As a store does whose reply is full of large bodies."""
         self.is_gone = False
@@ -39,7 +41,7 @@ class WatchedBroker(MemoryBroker):
         most = min(claim, self.most_claimed)
         reply = await super().step(queue, lane=lane, finishes=finishes, claim=most, **rest)
         self.steps.append((queue, lane, len(finishes), claim))
-        if self.lose_reply_of_each and len(self.steps) % self.lose_reply_of_each == 0:
+        if self.lose_reply_of_each and self.chance.random() < 1 / self.lose_reply_of_each:
             raise StoreTimeout("no answer within 250 ms")
         await asyncio.sleep(0)
         await self.gate.wait()

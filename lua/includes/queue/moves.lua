@@ -41,6 +41,9 @@ local function await(queue, id, meta, set, due)
   meta.at, meta.fence, meta.hard, meta.worker, meta.flags = queue.now, 0, 0, NOBODY, 0
   redis.call('HSET', META, id, pack_meta(meta))
   redis.call('ZADD', set, due, id)
+  if set ~= PARKED then
+    queue.earliest = math.min(queue.earliest or due, due)
+  end
 end
 
 -- keep_limited(queue, meta): of the flags only that the job has a key, and with it a slot; its place does not tell since when.
@@ -58,6 +61,7 @@ local function suspect(queue, id, meta)
   keep_limited(queue, meta)
   redis.call('HSET', META, id, pack_meta(meta))
   redis.call('ZADD', SUSPECTS, meta.score, id)
+  queue.has_new_suspects = true
 end
 
 -- restart(queue, id, meta): makes a job pending that was active, with what is known of it if that is more than of a plain one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,6 +76,12 @@ class Worker:
         self.call += 0 if repeat else 1
         return await self.stage.broker.step(
             self.stage.queue, worker=self.id, lane=self.lane, call=self.call, finishes=finishes, **options
+        )
+
+    async def step_when_woken(self, seconds: float, *, woken: Callable[[], object], claim: int) -> StepReply:
+        self.call += 1
+        return await self.stage.broker.step_when_woken(
+            self.stage.queue, seconds, woken=woken, worker=self.id, lane=self.lane, call=self.call, claim=claim
         )
 
     async def claim(self, most: int = 1, **options: Any) -> list[Claimed]:

@@ -6,10 +6,7 @@ import asyncio
 import threading
 import time
 
-import pytest
-
 from ropeline.jobs.brokers.memory import FakeClock, MemoryBroker
-from ropeline.jobs.brokers.redis import RedisBroker
 from ropeline.jobs.records import FinishKind, NewJob
 from tests.jobs.brokers.stage import Stage, new_id
 from tests.support import wait_until
@@ -109,13 +106,8 @@ async def test_a_cancelled_wait_takes_nothing_with_it(stage: Stage) -> None:
     assert (await stage.worker().claim_one()).id == id_
 
 
-async def test_suspects_that_a_worker_may_not_take_do_not_call_it_back_for_ever(
-    stage: Stage, request: pytest.FixtureRequest
-) -> None:
+async def test_suspects_that_a_worker_may_not_take_do_not_call_it_back_for_ever(stage: Stage) -> None:
     """A worker that holds its one suspect would otherwise ask for nothing, again and again, until that has run."""
-    if isinstance(stage.broker, RedisBroker):
-        reason = "each step that leaves suspects behind leaves a token too, and its own worker takes it"
-        request.applymarker(pytest.mark.xfail(reason=reason))
     for _ in range(3):
         await stage.enqueue()
     await stage.worker().claim(3)
@@ -168,3 +160,44 @@ async def test_in_memory_threads_with_loops_of_their_own_share_a_broker() -> Non
     await broker.enqueue("work", [NewJob(new_id(), b"")])
     await wait_until(woken.is_set)
     thread.join()
+
+
+async def test_a_call_that_waits_claims_what_comes_meanwhile(stage: Stage) -> None:
+    woken: list[float] = []
+    worker = stage.worker()
+    waiting = asyncio.create_task(worker.step_when_woken(5.0, woken=lambda: woken.append(time.monotonic()), claim=3))
+    await asyncio.sleep(0.05)
+    assert not woken
+    job = await stage.enqueue()
+    reply = await waiting
+    assert [claimed.id for claimed in reply.claimed] == [job]
+    assert len(woken) == 1
+
+
+async def test_a_call_that_waits_in_vain_ends_with_nothing(stage: Stage) -> None:
+    worker = stage.worker()
+    await stage.broker.wait([stage.queue], 0.01)
+    reply = await worker.step_when_woken(0.05, woken=lambda: None, claim=3)
+    assert (reply.claimed, reply.finished) == ([], [])
+    await stage.enqueue()
+    assert len(await worker.claim(3)) == 1, "the connection is as good as before"
+
+
+async def test_a_call_that_was_given_up_while_it_waited_is_repeated_by_its_number(stage: Stage) -> None:
+    worker = stage.worker()
+    waiting = asyncio.create_task(worker.step_when_woken(5.0, woken=lambda: None, claim=3))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    job = await stage.enqueue()
+    assert [claimed.id for claimed in (await worker.step(claim=3, repeat=True)).claimed] == [job]
+
+
+async def test_a_retry_that_is_due_earlier_wakes_who_waits_for_a_later_job(stage: Stage) -> None:
+    worker, job = await stage.active()
+    await stage.enqueue(delay=60_000)
+    await stage.broker.wait([stage.queue], 0.02)
+    waiting = asyncio.create_task(_returns(stage))
+    await asyncio.sleep(0.02)
+    await worker.finish(job, FinishKind.RETRY, delay=1_000)
+    assert await waiting
