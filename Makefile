@@ -39,11 +39,11 @@ check: $(READY) ## format, lint, types, import direction, spelling
 	$(BIN)/codespell
 
 .PHONY: cover
-cover: $(READY) ## the tests under branch coverage, child processes included; lua and gate need 95 %
+cover: $(READY) ## the tests under branch coverage, child processes included; gate, jobs and lua need 95 %
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --include='gate/*,lua/*' --fail-under=95
+	$(BIN)/coverage report --include='gate/*,jobs/*,lua/*' --fail-under=95
 
 .PHONY: quick
 quick: $(READY) ## the tests without coverage (ARGS="tests/gate -k ticket" chooses)
