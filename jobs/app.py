@@ -50,10 +50,18 @@ __all__ = ["Jobs"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-T = TypeVar("T", bound=Task[..., Any])
 
 _NO_TEXT: Final[Mapping[str, str]] = MappingProxyType({})
 _DEFAULT_BACKOFF: Final = Exponential()
+
+
+class _NeedsNoArguments(Protocol):
+    """A task that `Jobs.cron` may decorate, as type checkers see it."""
+
+    def build(self) -> JobDraft[Any]: ...
+
+
+T = TypeVar("T", bound=_NeedsNoArguments)
 
 
 class _Decorator(Protocol):
@@ -300,7 +308,7 @@ class Jobs:
             if not isinstance(given, Task):
                 raise ConfigurationError("cron", given, "a task: @app.cron stands above @app.task")
             self.schedule(
-                task.type if name is None else name, line, task.build(), timezone=timezone, missed=missed, late=late
+                given.type if name is None else name, line, task.build(), timezone=timezone, missed=missed, late=late
             )
             return task
 

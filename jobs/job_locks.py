@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,11 @@ class JobLocks:
     def hold(
         self, name: str, *, job: str, fence: int, task: str, wait: timedelta | float = 0.0, purpose: str = ""
     ) -> Hold:
-        """Hold a lock for this delivery (`fence`) of a job; see `Locks.hold`."""
+        """Hold a lock for this delivery (`fence`) of a job; see `Locks.hold`. Raises RuntimeError in a thread without an event loop."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError("a job's lock belongs to the event loop: hold it in an async handler") from None
         return self._locks().hold(
             name, ttl=self._lease, wait=wait, owner=task, purpose=purpose, holder=job, holder_fence=fence
         )

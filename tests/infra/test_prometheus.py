@@ -143,7 +143,7 @@ async def test_every_expression_of_the_dashboard_draws_and_the_alerts_that_have_
             empty = [name for name, expression in drawn().items() if not await server.query(expression)]
             assert empty == []
             alerts = await server.alerts()
-            assert len(alerts) == 7
+            assert len(alerts) == 9
             firing = {name for name, expression in alerts.items() if await server.query(expression)}
             assert firing == FIRING
         finally:

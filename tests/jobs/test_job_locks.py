@@ -214,6 +214,15 @@ async def test_a_task_that_is_called_as_a_function_has_locks_too(app: Jobs) -> N
     assert await app.locks.view("event-7") is None
 
 
+async def test_a_handler_in_a_thread_is_told_that_its_job_has_no_lock_there(app: Jobs) -> None:
+    @app.task
+    def draw(job: JobContext) -> None:
+        job.lock("event-7")
+
+    with pytest.raises(RuntimeError, match="hold it in an async handler"):
+        await asyncio.to_thread(draw)
+
+
 async def test_a_context_made_by_hand_has_no_locks(app: Jobs) -> None:
     with pytest.raises(RuntimeError, match=r"use app\.locks\.hold"):
         JobContext(id="00" * 16, task="draw", queue="default").lock("event-7")

@@ -5,11 +5,12 @@ import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
-from ropeline.jobs import JobContext, Jobs, Missed
+from ropeline.jobs import JobContext, Jobs, Missed, Unique
 from ropeline.jobs.background import end
 from ropeline.jobs.brokers.memory import FakeClock, MemoryBroker
 from ropeline.jobs.brokers.redis_cron import RedisCronStore
@@ -117,7 +118,9 @@ async def test_ticks_of_the_real_clock_are_one_job_each_however_many_workers_the
     valkey: Server, stage: str, schedulers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What a worker has defined it knows at once, and does not find at its next look.
-    monkeypatch.setitem(Scheduler.__init__.__kwdefaults__, "refresh", 3600.0)
+    defaults = Scheduler.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "refresh", 3600.0)
     ticks: list[str] = []
 
     def program() -> Jobs:
@@ -149,6 +152,37 @@ async def test_a_worker_enqueues_the_ticks_of_its_own_queues() -> None:
             clock.advance(MINUTE)
             await wait_until(lambda: worker.metrics.totals()["completed"] == 1)
         assert (await app.broker().depths("default")).counters["enqueued"] == 0
+
+
+async def test_a_tick_is_passed_over_while_the_job_of_an_earlier_one_is_there() -> None:
+    clock, may_go_on, runs = FakeClock(START), asyncio.Event(), 0
+    app = Jobs(broker=MemoryBroker(clock=clock))
+
+    @app.cron("* * * * *")
+    @app.task(unique=Unique())
+    async def sweep() -> None:
+        nonlocal runs
+        runs += 1
+        await may_go_on.wait()
+
+    async with app:
+        await app.define_cron_jobs()
+        async with at_work(app) as worker:
+            for number in range(1, 4):
+                clock.advance(MINUTE)
+                await wait_until(partial(_has_seen, worker, number))
+            assert runs == 1
+            may_go_on.set()
+            await wait_until(lambda: worker.metrics.totals()["completed"] == 1)
+            clock.advance(MINUTE)
+            await wait_until(lambda: runs == 2)
+            assert worker.schedule_counts is not None
+            assert worker.schedule_counts.held_back == 2
+
+
+def _has_seen(worker: Worker, ticks: int) -> bool:
+    counts = worker.schedule_counts
+    return counts is not None and counts.enqueued + counts.held_back == ticks
 
 
 async def test_an_unchanged_definition_changes_nothing(valkey: Server, stage: str) -> None:
@@ -318,7 +352,7 @@ def test_what_cannot_be_a_cron_job_is_refused_where_it_is_defined() -> None:
     with pytest.raises(ConfigurationError, match=r"@app\.cron stands above @app\.task"):
         app.cron("@daily")(len)  # type: ignore[type-var]  # what a type checker refuses as well
     with pytest.raises(TypeError):
-        other.cron("@daily")(foreign)
+        other.cron("@daily")(foreign)  # type: ignore[type-var]  # as above
     assert list(app.cron_jobs) == ["nightly"]
     assert other.cron_jobs == {}
 

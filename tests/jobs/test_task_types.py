@@ -42,6 +42,16 @@ async def nothing() -> list[int]:
     return []
 
 
+@app.cron("*/5 * * * *", timezone="Europe/Berlin")
+@app.task
+async def sweep(job: JobContext, most: int = 100) -> int:
+    return most
+
+
+app.schedule("nightly", "@daily", confirm.build(17))
+app.schedule("nightly", "@daily", confirm.build("17"))  # E: Argument 1 to "build" of "Task" has incompatible type "str"
+app.cron("@daily")(confirm)  # E: Value of type variable "T" of function cannot be "AsyncTask[[int, str], str]"
+app.cron("@daily")(len)  # E: Value of type variable "T" of function cannot be
 app.task(named="x")  # E: Unexpected keyword argument "named" for overloaded function "task"
 
 
@@ -49,6 +59,8 @@ async def use() -> None:
     reveal_type(await confirm(17))  # T: str
     reveal_type(resize("a.png"))  # T: tuple[int, int]
     reveal_type(await nothing())  # T: list[int]
+    reveal_type(await sweep())  # T: int
+    reveal_type(await (await sweep.enqueue(5)).result())  # T: int
     reveal_type(await (await confirm.enqueue(17, note="x")).result())  # T: str
     reveal_type(await (await resize.enqueue("a.png", width=5)).result())  # T: tuple[int, int]
     reveal_type(confirm.enqueue_sync(17))  # T: JobHandle[str]
