@@ -73,7 +73,22 @@ async def apply_definitions(store: CronStore, crons: Iterable[CronJob], *, may_g
                 cron.name,
             )
         applied.append(Applied(cron, became))
+    await _tell_of_others(store, [cron for cron, became in applied if became is Became.NEW])
     return applied
+
+
+async def _tell_of_others(store: CronStore, crons: list[CronJob]) -> None:
+    """A cron job that has moved to another queue runs in both, unless somebody removes it from the earlier one."""
+    for queue in await store.queues() if crons else ():
+        names = await _read(store, queue)
+        for cron in crons:
+            if cron.name in names and cron.queue != queue:
+                _log.warning(
+                    "cron job %s is new in queue %s, and in queue %s as well, where it goes on until it is removed",
+                    cron.name,
+                    cron.queue,
+                    queue,
+                )
 
 
 async def _read(store: CronStore, queue: str) -> dict[str, StoredCron]:

@@ -235,6 +235,24 @@ async def test_what_a_newer_program_wrote_is_left(valkey: Server, stage: str) ->
         assert (await app.define_cron_jobs(may_go_back=True))[0].became is Became.CHANGED
 
 
+async def test_a_cron_job_that_moved_to_another_queue_is_told(
+    valkey: Server, stage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with app_of(url=valkey.url, stage=stage) as app, Jobs(valkey.url, stage=stage, queue="low") as moved:
+
+        @moved.cron("* * * * *", name="report")
+        @moved.task
+        async def report() -> None:
+            return
+
+        await app.define_cron_jobs()
+        assert caplog.text == ""
+        for _ in range(2):
+            await moved.define_cron_jobs()
+        said = "cron job report is new in queue low, and in queue default as well, where it goes on until it is removed"
+        assert caplog.messages == [said]
+
+
 async def test_cron_jobs_that_the_application_does_not_define_stay(valkey: Server, stage: str) -> None:
     async with app_of(url=valkey.url, stage=stage) as app, Jobs(valkey.url, stage=stage) as other:
         await app.define_cron_jobs()
