@@ -1,7 +1,9 @@
 """The job engine: work that is done after admission, at least once, by workers that may die."""
 
 from ropeline.jobs.app import Jobs
+from ropeline.jobs.arguments import PREVIOUS
 from ropeline.jobs.backoff import Exponential, Fixed
+from ropeline.jobs.chains import chain
 from ropeline.jobs.context import JobContext, current_job
 from ropeline.jobs.cron_jobs import Missed
 from ropeline.jobs.errors import (
@@ -22,14 +24,17 @@ from ropeline.jobs.errors import (
     Undecodable,
     UnknownTask,
 )
+from ropeline.jobs.groups import chord, group
 from ropeline.jobs.handle import JobHandle
 from ropeline.jobs.ids import derived_id
 from ropeline.jobs.many import Outcome
 from ropeline.jobs.options import Concurrency, Unique
-from ropeline.jobs.records import EnqueueResult, JobState
+from ropeline.jobs.records import EnqueueResult, JobState, PartOutcome, PartState, Progress
+from ropeline.jobs.split import Split
 from ropeline.jobs.task import JobDraft, Task
 
 __all__ = [
+    "PREVIOUS",
     "Cancelled",
     "Concurrency",
     "Conflict",
@@ -49,16 +54,23 @@ __all__ = [
     "Missed",
     "Outcome",
     "OutcomeUnknown",
+    "PartOutcome",
+    "PartState",
     "PartlyEnqueued",
     "PayloadTooLarge",
+    "Progress",
     "QueueFull",
     "ResultGone",
     "Retry",
     "Snooze",
+    "Split",
     "Task",
     "Undecodable",
     "Unique",
     "UnknownTask",
+    "chain",
+    "chord",
     "current_job",
     "derived_id",
+    "group",
 ]

@@ -7,6 +7,7 @@ operator may write it, is read too.
 
 from __future__ import annotations
 
+import enum
 import inspect
 import json
 import re
@@ -21,10 +22,19 @@ from ropeline.jobs.codec import Codec, codec_named, codec_numbered
 from ropeline.jobs.context import JobContext
 from ropeline.jobs.errors import Undecodable
 from ropeline.jobs.forms import Forms
+from ropeline.jobs.split import Split
 from ropeline.jobs.values import Form, Unfit
 from ropeline.lua.errors import ConfigurationError
 
-__all__ = ["Arguments"]
+__all__ = ["PREVIOUS", "Arguments"]
+
+
+class _Previous(enum.Enum):
+    RESULT = "the result of the job before"
+
+
+PREVIOUS: Final[Any] = _Previous.RESULT
+"""As an argument of a job in a chain: what the job before it returned. Of a job after a group: the list of the results."""
 
 _LONGEST_SHOWN: Final = 200
 _BY_POSITION: Final = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
@@ -102,6 +112,16 @@ class Arguments:
         except TypeError as error:
             raise TypeError(f"{self._task}: {error}") from None
 
+    def take_previous(self, values: dict[str, Any]) -> str:
+        """Take PREVIOUS out of bound arguments: the parameter that it is for, empty: none. Raises ConfigurationError for two."""
+        names = [name for name, value in values.items() if value is PREVIOUS]
+        if len(names) > 1 or (names and self._codec.takes_messages):
+            expected = "PREVIOUS for one argument, and none of a task that takes a message"
+            raise ConfigurationError(f"{self._task}: {names[-1]}", "PREVIOUS", expected)
+        for name in names:
+            del values[name]
+        return "".join(names)
+
     def dump(self, values: Mapping[str, object]) -> bytes:
         """The payload of bound arguments.
 
@@ -123,8 +143,10 @@ class Arguments:
         except Unfit as error:
             raise self._culprit(plain, error) from None
 
-    def load(self, payload: bytes, codec: int) -> dict[str, Any]:
+    def load(self, payload: bytes, codec: int, fills: str = "", previous: bytes = b"") -> dict[str, Any]:
         """The arguments in a payload, by name, of the types of their annotations.
+
+        `fills`: one that is not among them, and takes `previous`, a result as `dump_result` writes it.
 
         Raises:
             Undecodable: they do not fit this version of the task.
@@ -146,8 +168,9 @@ class Arguments:
             raise Undecodable(
                 f"{self._task}: got {_shown(plain)}, expected arguments by name, or a list of them in order"
             )
-        if plain.keys() != self._names and not self._required <= plain.keys() <= self._names:
-            missing, unknown = sorted(self._required - plain.keys()), sorted(plain.keys() - self._names)
+        given = plain.keys() | {fills} if fills else plain.keys()
+        if given != self._names and not self._required <= given <= self._names:
+            missing, unknown = sorted(self._required - given), sorted(given - self._names)
             what = f"without {', '.join(missing)}" if missing else f"with {', '.join(unknown)}"
             raise Undecodable(f"{self._task}: got arguments {what}, expected {self.signature}")
         forms = self._forms_for(keeps_bytes=reader.keeps_bytes)
@@ -157,7 +180,20 @@ class Arguments:
                 values[name] = forms[name].load(value)
             except Unfit as error:
                 raise Undecodable(self._message(name, error)) from None
+        if fills:
+            values[fills] = self._load_previous(fills, previous)
         return values
+
+    def _load_previous(self, name: str, previous: bytes) -> object:
+        if not previous:
+            raise Undecodable(f"{self._task}: {name}: no job comes before this one whose result it could take")
+        codec = codec_numbered(previous[0])
+        if codec.takes_messages:
+            raise Undecodable(f"{self._task}: {name}: a result in {codec.name} cannot be an argument")
+        try:
+            return self._forms_for(keeps_bytes=codec.keeps_bytes)[name].load(codec.decode(previous[1:]))
+        except Unfit as error:
+            raise Undecodable(self._message(name, error)) from None
 
     def _in_names(self, plain: list[object]) -> dict[str, object]:
         """Arguments in order as those by name; the rest of them are a list if the function takes any number."""
@@ -203,7 +239,7 @@ class Arguments:
 
     def dump_result(self, result: object) -> bytes:
         """What a run returned, as the bytes to keep: the codec's number, then the data. Raises as `dump`."""
-        hint = self._hint("return")
+        hint = _without_split(self._hint("return"))
         codec = self._codec
         if codec.takes_messages and not _is_message_class(hint):
             codec = codec_named("codec", "json")
@@ -222,7 +258,7 @@ class Arguments:
         codec = codec_numbered(data[0]) if data else None
         if codec is None:
             raise Undecodable(f"{self._task}: a result of no bytes")
-        hint = self._hint("return")
+        hint = _without_split(self._hint("return"))
         try:
             if codec.takes_messages:
                 return _read_message(hint, data[1:])
@@ -332,6 +368,22 @@ def _read_hints(function: Callable[..., object]) -> dict[str, Any]:
         except Exception:  # noqa: BLE001
             hints[name] = str(annotation)
     return hints
+
+
+def _without_split(hint: Any) -> Any:
+    """What a job returns in the end whose function may return a Split of it."""
+    if hint is Split:
+        return Any
+    if typing.get_origin(hint) is Split:
+        return typing.get_args(hint)[0]
+    members = typing.get_args(hint)
+    if typing.get_origin(hint) in {typing.Union, types.UnionType} and any(_is_split(each) for each in members):
+        return typing.Union[tuple(_without_split(each) for each in members)]  # noqa: UP007 - of a tuple
+    return hint
+
+
+def _is_split(hint: object) -> bool:
+    return hint is Split or typing.get_origin(hint) is Split
 
 
 def _is_context(hint: object) -> bool:

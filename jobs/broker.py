@@ -12,7 +12,10 @@ from ropeline.jobs.records import (
     JobState,
     JobView,
     NewJob,
+    Outgoing,
     Page,
+    PartOutcome,
+    Progress,
     Renewal,
     StepReply,
 )
@@ -21,7 +24,17 @@ if TYPE_CHECKING:
     from ropeline.jobs.cron_jobs import CronStore
     from ropeline.jobs.locks import Locks
 
-__all__ = ["LARGEST_ENQUEUE", "LARGEST_RENEWAL", "LARGEST_STEP", "Broker", "KeepsCronJobs", "KeepsLocks"]
+__all__ = [
+    "LARGEST_ENQUEUE",
+    "LARGEST_HAND_OUT",
+    "LARGEST_HAND_OVER",
+    "LARGEST_RENEWAL",
+    "LARGEST_SPLIT",
+    "LARGEST_STEP",
+    "Broker",
+    "KeepsCronJobs",
+    "KeepsLocks",
+]
 
 LARGEST_ENQUEUE = 100
 """Most jobs in one enqueue call."""
@@ -29,6 +42,12 @@ LARGEST_STEP = 64
 """Most finishes, and most claims, in one step."""
 LARGEST_RENEWAL = 200
 """Most leases in one renewal."""
+LARGEST_HAND_OVER = 50
+"""Most jobs in one entry of an outbox."""
+LARGEST_SPLIT = 1000
+"""Most parts of one job."""
+LARGEST_HAND_OUT = 20
+"""Most entries of an outbox in one call."""
 
 
 class Broker(Protocol):
@@ -138,6 +157,36 @@ class Broker(Protocol):
 
     async def is_marked(self, key: bytes) -> bool:
         """Whether they are remembered."""
+
+    async def hand_out(self, queue: str, *, limit: int = LARGEST_HAND_OUT) -> list[Outgoing]:
+        """At most 20 entries of the outbox that are to be delivered; after 30 s, and ever later, they come again unless settled."""
+
+    async def take_over(self, queue: str, entries: Sequence[Outgoing]) -> int:
+        """Carry out 1 to 20 entries of other queues' outboxes in this queue, each once however often it comes.
+
+        How many jobs were taken in. An entry is known until `forget_settled`, and for 7 days if nobody calls that.
+        """
+
+    async def settle(self, queue: str, names: Sequence[bytes]) -> int:
+        """Remove 1 to 20 entries from the outbox that have arrived; how many of them were there."""
+
+    async def forget_settled(self, queue: str, names: Sequence[bytes]) -> None:
+        """Tell the queue that 1 to 20 entries for it were settled: it remembers them for a minute more, for calls that are late."""
+
+    async def stop(self, queue: str, id: bytes) -> JobState | None:
+        """Cancel a job that has not begun; ask one that runs, or the parts of one that waits for them, to end with what they have.
+
+        The state that it is in now, None when the queue does not have it.
+        """
+
+    async def progress(self, queue: str, id: bytes) -> Progress | None:
+        """How far the parts of a job are, None when it was not split or is not there any more."""
+
+    async def outcomes(self, queue: str, id: bytes) -> tuple[PartOutcome, ...] | None:
+        """How each part of a job ended so far, None when it was not split or is not there any more."""
+
+    async def is_outgoing(self, queue: str, id: bytes) -> bool:
+        """Whether the queue's outbox has the entry that hands over this job."""
 
     async def close(self) -> None:
         """Give up the connections."""

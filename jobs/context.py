@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ropeline.jobs.job_locks import JobLocks
     from ropeline.jobs.lock_hold import Hold
+    from ropeline.jobs.records import PartOutcome
 
 __all__ = ["JobContext", "RunFlags", "current_job", "enter", "running"]
 
@@ -31,17 +32,21 @@ class RunFlags(Protocol):
     @property
     def is_cancelled(self) -> bool: ...
 
+    @property
+    def is_stopped(self) -> bool: ...
+
 
 class JobContext:
     """The job that a handler runs for. A parameter of this type, anywhere in the signature, is filled by the worker.
 
     `id`: its id, 32 hexadecimal digits. `task`, `queue`: its type and where it was taken from. `attempt`: number of this run,
     1 for the first; runs that were lost or snoozed do not count. `max_attempts`: the number of the last one. `metadata`:
-    what was said about it at enqueue. `flags`: where `lost` and `cancelled` are looked up, None: they stay false, as when
-    a task is called as a function. `locks`: what gives locks to the job, None: nothing does.
+    what was said about it at enqueue. `flags`: where `lost`, `cancelled` and `stopped` are looked up, None: they stay
+    false, as when a task is called as a function. `locks`: what gives locks to the job, None: nothing does. `outcomes`: how each
+    part of it ended, of a job that was split.
     """
 
-    __slots__ = ("_flags", "_locks", "attempt", "id", "max_attempts", "metadata", "queue", "task")
+    __slots__ = ("_flags", "_locks", "attempt", "id", "max_attempts", "metadata", "outcomes", "queue", "task")
 
     def __init__(
         self,
@@ -54,6 +59,7 @@ class JobContext:
         metadata: Mapping[str, str] = _NO_METADATA,
         flags: RunFlags | None = None,
         locks: JobLocks | None = None,
+        outcomes: Sequence[PartOutcome] = (),
     ) -> None:
         self.id = id
         self.task = task
@@ -63,6 +69,7 @@ class JobContext:
         self.metadata = metadata
         self._flags = flags
         self._locks = locks
+        self.outcomes = tuple(outcomes)
 
     def __repr__(self) -> str:
         return f"<JobContext {self.task} {self.id} attempt {self.attempt} of {self.max_attempts}>"
@@ -84,6 +91,11 @@ class JobContext:
     def cancelled(self) -> bool:
         """Whether somebody has cancelled the job. A handler in a thread that looks at it raises `Cancelled` to stop."""
         return self._flags is not None and self._flags.is_cancelled
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the job is asked to end early: what the handler returns then is its result, however little it has done."""
+        return self._flags is not None and self._flags.is_stopped
 
     def lock(self, name: str, *, wait: timedelta | float = 0.0, purpose: str = "") -> Hold:
         """Hold a lock of the stage while a block of an async handler runs: `async with job.lock("event-7") as lock:`.

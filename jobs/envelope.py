@@ -21,7 +21,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ropeline.jobs.errors import Undecodable
 
@@ -37,6 +37,7 @@ _OPTIONAL: Final = 128
 _NUMBERS: Final = {1: "max_attempts", 2: "timeout", 3: "grace", 4: "deadline", 5: "result_ttl"}
 _TAGS: Final = {name: tag for tag, name in _NUMBERS.items()}
 _LONGEST_NUMBER: Final = 8
+_BYTES: Final = {6: "then", 7: "fills", 8: "previous"}
 _METADATA: Final = 128
 _TRACE: Final = 129
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
@@ -48,6 +49,8 @@ class Envelope(NamedTuple):
     `codec`: the number of the payload's codec. `enqueued`: wall ms of the producer. `max_attempts`, `timeout` and `grace`
     (ms), `result_ttl` (ms): this job's own, None: the task's. `deadline`: wall ms after which it is of no use to anybody,
     None never. `metadata`: the caller's own words about it. `trace`: the carrier of a trace context, such as `traceparent`.
+    `then`: the job that is enqueued when this one has completed, see `ropeline.jobs.chains`. `fills`: the parameter that takes
+    the result of the job before, and `previous` that result, as `Arguments.dump_result` writes one.
     """
 
     type: str
@@ -61,6 +64,9 @@ class Envelope(NamedTuple):
     result_ttl: int | None = None
     metadata: Mapping[str, str] = _NONE
     trace: Mapping[str, str] = _NONE
+    then: bytes = b""
+    fills: bytes = b""
+    previous: bytes = b""
 
 
 def pack(envelope: Envelope) -> bytes:
@@ -73,6 +79,9 @@ def pack(envelope: Envelope) -> bytes:
             number: int | None = getattr(envelope, name)
             if number is not None:
                 fields.append(_field(tag, number.to_bytes((number.bit_length() + 7) // 8)))
+    if envelope.then or envelope.fills:
+        values = ((tag, getattr(envelope, name)) for tag, name in _BYTES.items())
+        fields += [_field(tag, value) for tag, value in values if value]
     if envelope.metadata:
         fields.append(_field(_METADATA, _pack_pairs(envelope.metadata)))
     if envelope.trace:
@@ -110,8 +119,8 @@ def _unpack(body: bytes) -> Envelope:
     at += 1
     if not fields:
         return Envelope(type_, body[at:], codec, high << 32 | low)
-    numbers: dict[str, int] = {}
     texts: dict[int, Mapping[str, str]] = {}
+    values: dict[str, Any] = {}
     for _ in range(fields):
         tag = body[at]
         length, at = _read_length(body, at + 1)
@@ -120,7 +129,9 @@ def _unpack(body: bytes) -> Envelope:
         if tag in _NUMBERS:
             if length > _LONGEST_NUMBER:
                 raise Undecodable(f"body: {_NUMBERS[tag]} takes {length} bytes, at most {_LONGEST_NUMBER} are allowed")
-            numbers[_NUMBERS[tag]] = int.from_bytes(value)
+            values[_NUMBERS[tag]] = int.from_bytes(value)
+        elif tag in _BYTES:
+            values[_BYTES[tag]] = value
         elif tag in {_METADATA, _TRACE}:
             texts[tag] = _unpack_pairs(value)
         elif tag < _OPTIONAL:
@@ -132,7 +143,7 @@ def _unpack(body: bytes) -> Envelope:
         high << 32 | low,
         metadata=texts.get(_METADATA, _NONE),
         trace=texts.get(_TRACE, _NONE),
-        **numbers,
+        **values,
     )
 
 

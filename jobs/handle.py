@@ -13,9 +13,9 @@ from ropeline.jobs.records import JobState
 
 if TYPE_CHECKING:
     from ropeline.jobs.broker import Broker
-    from ropeline.jobs.records import JobView
+    from ropeline.jobs.records import JobView, PartOutcome, Progress
 
-__all__ = ["ENDED", "JobHandle"]
+__all__ = ["ENDED", "JobHandle", "pauses"]
 
 ENDED: Final = frozenset({JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED})
 """The states that a job leaves only when somebody requeues it."""
@@ -101,12 +101,28 @@ class JobHandle(Generic[R]):
         """
         return await self._broker().cancel(self.queue, self._id)
 
+    async def stop(self) -> JobState | None:
+        """Ask the job to end early: its `JobContext.stopped` says so, and its parts' does.
+
+        A job or part that has not begun is cancelled; one that fails instead of ending well is not tried again. A job that waits
+        for its parts goes on with what there is. The state that it is in then, None: the queue does not have it.
+        """
+        return await self._broker().stop(self.queue, self._id)
+
+    async def progress(self) -> Progress | None:
+        """How many of the job's parts have completed and failed, out of how many; None: it was not split, or is forgotten."""
+        return await self._broker().progress(self.queue, self._id)
+
+    async def outcomes(self) -> tuple[PartOutcome, ...] | None:
+        """How each of the job's parts ended so far; None: it was not split, or is forgotten."""
+        return await self._broker().outcomes(self.queue, self._id)
+
     async def _find(self) -> JobView | None:
         return await self._broker().find(self.queue, self._id)
 
     async def _wait(self, timeout: float | None) -> JobView | None:  # noqa: ASYNC109 - as above
         end = None if timeout is None else time.monotonic() + to_ms("timeout", timeout) / 1000
-        for pause in _pauses():
+        for pause in pauses():
             view = await self._find()
             if view is None or view.state in ENDED:
                 return view
@@ -117,7 +133,8 @@ class JobHandle(Generic[R]):
         raise AssertionError  # the pauses never end
 
 
-def _pauses() -> Iterator[float]:
+def pauses() -> Iterator[float]:
+    """Seconds between two looks at the same job, for ever."""
     pause = _FIRST_PAUSE
     while True:
         yield pause

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from ropeline.jobs.backoff import Exponential, delay_ms
+from ropeline.jobs.chains import next_job
 from ropeline.jobs.context import JobContext, enter
 from ropeline.jobs.durations import to_ms
-from ropeline.jobs.envelope import Envelope, unpack
-from ropeline.jobs.errors import Cancelled, Discard, Retry, Snooze, Undecodable
-from ropeline.jobs.records import Finish, FinishKind
+from ropeline.jobs.envelope import Envelope, pack, unpack
+from ropeline.jobs.errors import Cancelled, Discard, JobError, Retry, Snooze, Undecodable
+from ropeline.jobs.groups import GATHER, SPLIT, gather_body, gathered, order_of, read_split
+from ropeline.jobs.records import Finish, FinishKind, NewJob
+from ropeline.jobs.split import Split
 from ropeline.lua.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from ropeline.jobs.run import Run
     from ropeline.jobs.task import Task
 
-__all__ = ["LARGEST_ERROR", "LARGEST_RESULT", "TaskHandlers", "UnknownPolicy", "error_text"]
+__all__ = ["LARGEST_ERROR", "LARGEST_PART_RESULT", "LARGEST_RESULT", "TaskHandlers", "UnknownPolicy", "error_text"]
 
 _log = logging.getLogger("ropeline.jobs.handlers")
 
@@ -31,6 +34,8 @@ LARGEST_ERROR: Final = 1024
 """Most bytes of the text that says why a run failed."""
 LARGEST_RESULT: Final = 256 * 1024
 """Most bytes of a result that is kept."""
+LARGEST_PART_RESULT: Final = 16 * 1024
+"""Most bytes of the result that a part leaves for the job that it is a part of."""
 
 _FRAMES_SHOWN: Final = 4
 _UNKNOWN: Final = "(unknown)"
@@ -66,6 +71,8 @@ class TaskHandlers:
             envelope = unpack(claimed.body)
         except Undecodable as error:
             return self._undecodable(run, _UNDECODABLE, error)
+        if envelope.type in {SPLIT, GATHER}:
+            return self._shape(run, envelope)
         task = self._tasks.get(envelope.type)
         if task is None:
             return self._unknown_type(run, envelope, "no task of this type is registered")
@@ -85,14 +92,29 @@ class TaskHandlers:
             metadata=envelope.metadata,
             flags=run,
             locks=self._locks,
+            outcomes=claimed.outcomes or (),
         )
         try:
+            if claimed.outcomes is not None and envelope.fills:
+                envelope = envelope._replace(previous=gathered(claimed.outcomes))
             arguments = task.read(envelope, context)
         except ConfigurationError as error:
             return self._unknown_type(run, envelope, str(error))
         except Exception as error:  # noqa: BLE001 - a type of the user's own may raise anything while it is made
             return self._undecodable(run, envelope.type, error)
         return TaskRun(run, task, envelope, context, arguments)
+
+    def _shape(self, run: Run, envelope: Envelope) -> Finish:
+        """A job of a type of ours: it has no handler, and is split, or gathers what its parts have left."""
+        run.task = envelope.type
+        try:
+            if envelope.type == SPLIT:
+                parts, body, fails = read_split(envelope.payload)
+                return _split(run, parts, unpack(body)._replace(then=envelope.then), fails=fails)
+            result = gathered(run.claimed.outcomes or ())
+            return _completed(run, envelope, lambda: result, envelope.result_ttl or 0)
+        except Exception as error:  # noqa: BLE001 - bytes that no job of ours can have
+            return self._undecodable(run, envelope.type, error)
 
     def _undecodable(self, run: Run, label: str, error: Exception) -> Finish:
         run.task = label
@@ -148,15 +170,30 @@ class TaskRun:
         """The run returned: with its result, where one is kept."""
         run = self._run
         keep = self._task.options.result_ttl if self._envelope.result_ttl is None else self._envelope.result_ttl
-        if not keep:
-            return Finish(FinishKind.COMPLETED, run.id, run.fence)
         try:
-            result = self._task.arguments.dump_result(value)
+            if isinstance(value, Split):
+                return self._split(value, keep)
+            return _completed(run, self._envelope, lambda: self._dumped(value), keep)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it: who waits for the result must be told
-            return _dead(run, b"result", error_text(error))
+            return _dead(run, b"result", str(error) if isinstance(error, JobError) else error_text(error))
+
+    def _split(self, split: Split[Any], keep: int) -> Finish:
+        """The job goes on as its parts, and then as what finishes it."""
+        body = gather_body(keep) if split.finish is None else split.finish.job.body
+        finish = unpack(body)
+        if finish.type not in {SPLIT, GATHER}:
+            ttl = keep if finish.result_ttl is None and keep else finish.result_ttl
+            finish = finish._replace(result_ttl=ttl)
+        if self._envelope.then:
+            finish = finish._replace(then=self._envelope.then)
+        parts = [(draft.queue, draft.job) for draft in split.parts]
+        return _split(self._run, parts, finish, fails=split.on_failure == "fail")
+
+    def _dumped(self, value: Any) -> bytes:
+        result = self._task.arguments.dump_result(value)
         if len(result) > LARGEST_RESULT:
-            return _dead(run, b"result", f"the result takes {len(result):,} bytes, at most {LARGEST_RESULT:,} are kept")
-        return Finish(FinishKind.COMPLETED, run.id, run.fence, result=result, keep=keep)
+            raise JobError(f"the result takes {len(result):,} bytes, at most {LARGEST_RESULT:,} are kept")
+        return result
 
     def failed(self, error: BaseException) -> Finish:
         """The run raised: a word about how it is to go on, or a failure."""
@@ -220,6 +257,24 @@ def error_text(error: BaseException) -> str:
     tail = f"\n{where}" if where else ""
     room = LARGEST_ERROR - len(tail.encode("utf-8", "replace"))
     return _cut(head, room) + tail
+
+
+def _completed(run: Run, envelope: Envelope, dumped: Callable[[], bytes], keep: int) -> Finish:
+    """The end of a job with its result, where somebody wants it: who asks later, the next job, or the job that it is a part of."""
+    then, is_part = envelope.then, run.claimed.is_part
+    if not keep and not then and not is_part:
+        return Finish(FinishKind.COMPLETED, run.id, run.fence)
+    hand_over = (next_job(then, run.id, dumped),) if then else ()
+    reports = is_part and not then
+    result = dumped() if keep or reports else b""
+    if reports and len(result) > LARGEST_PART_RESULT:
+        raise JobError(f"the result takes {len(result):,} bytes, a part leaves at most {LARGEST_PART_RESULT:,}")
+    return Finish(FinishKind.COMPLETED, run.id, run.fence, result=result, keep=keep, hand_over=hand_over)
+
+
+def _split(run: Run, parts: Sequence[tuple[str, NewJob]], finish: Envelope, *, fails: bool) -> Finish:
+    order = order_of(run.queue, run.id, run.fence, parts, pack(finish), fails=fails)
+    return Finish(FinishKind.SPLIT, run.id, run.fence, split=order)
 
 
 def _dead(run: Run, reason: bytes, text: str) -> Finish:

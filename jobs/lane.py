@@ -256,6 +256,8 @@ class Lane:
         many, size = 0, 0
         for _, finish in waiting[:LARGEST_STEP]:
             size += len(finish.result) + len(finish.error)
+            shaped = finish.hand_over if finish.split is None else finish.split.parts
+            size += sum(len(job.body) for _, jobs in shaped for job in jobs)
             if many and size > _LARGEST_CALL:
                 break
             many += 1

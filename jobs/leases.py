@@ -167,6 +167,8 @@ class Leases:
         else:
             run.renewed = sent
             run.safe_until = sent + self._safe
+            if answer is Renewal.STOP:
+                run.is_stopped = True
             if answer is Renewal.CANCEL and not run.is_cancelled and not run.is_ended:
                 run.is_cancelled = True
                 self._on_change(run, answer)

@@ -31,7 +31,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 """Upper bounds of the histograms' buckets, seconds."""
 
-OUTCOMES: Final = ("completed", "retried", "snoozed", "released", "dead", "parked", "cancelled")
+OUTCOMES: Final = ("completed", "retried", "snoozed", "released", "dead", "parked", "cancelled", "split")
 """How a run may end, in the order of FinishKind."""
 
 _QUEUE_STATES: Final = (

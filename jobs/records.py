@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from ropeline.jobs.codec import codec_numbered
 
 __all__ = [
     "Claimed",
@@ -14,13 +16,22 @@ __all__ = [
     "Finish",
     "FinishKind",
     "FinishResult",
+    "HandOver",
     "JobState",
     "JobView",
     "Limit",
     "NewJob",
+    "Outgoing",
+    "OutgoingKind",
     "Page",
+    "Part",
+    "PartOutcome",
+    "PartState",
+    "Progress",
     "Renewal",
+    "SplitOrder",
     "StepReply",
+    "part_outcome",
 ]
 
 
@@ -62,6 +73,54 @@ class Limit(NamedTuple):
     weight: int = 1
 
 
+class Part(NamedTuple):
+    """What a job is a part of: the job `id` of `queue`, split by the run of the fence `round`. `number`: which part it is, from 0."""
+
+    queue: str
+    id: bytes
+    round: int
+    number: int
+
+
+class PartState(IntEnum):
+    """How a part ended."""
+
+    COMPLETED = 0
+    DEAD = 1
+    CANCELLED = 2
+    """It was cancelled or stopped, or had not begun when it was."""
+    PURGED = 3
+
+
+class PartOutcome(NamedTuple):
+    """What a part has left. `state`: None, it has not ended yet. `result`: of a completed one. `error`: of another one, why."""
+
+    number: int
+    state: PartState | None
+    result: bytes = b""
+    error: str = ""
+
+    @property
+    def value(self) -> Any:
+        """The result as plain data, None: there is none. Raises Undecodable."""
+        return codec_numbered(self.result[0]).decode(self.result[1:]) if self.result else None
+
+
+def part_outcome(number: int, state: PartState | None, data: bytes) -> PartOutcome:
+    """The outcome of a part that has left `data`: its result, or why it did not complete."""
+    if state is PartState.COMPLETED:
+        return PartOutcome(number, state, data)
+    return PartOutcome(number, state, b"", data.decode(errors="replace"))
+
+
+class Progress(NamedTuple):
+    """How far the parts of a job are: `done` have completed, `failed` have ended otherwise, out of `total`."""
+
+    done: int
+    failed: int
+    total: int
+
+
 class NewJob(NamedTuple):
     """A job on its way in.
 
@@ -70,6 +129,7 @@ class NewJob(NamedTuple):
     `priority`: 0 to 9, the highest first; 5 is the default. `unique`: 16 bytes that no two live jobs of the queue share,
     empty for none. `unique_for`: ms after which the key is free whatever became of the job, 0: when the job has ended.
     `until_start`: the key is free when the job is first claimed. `limit`: of jobs of the same key.
+    `part`: the job that it is a part of, which is told how it ended.
     """
 
     id: bytes
@@ -81,6 +141,7 @@ class NewJob(NamedTuple):
     unique_for: int = 0
     until_start: bool = False
     limit: Limit | None = None
+    part: Part | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -113,7 +174,8 @@ class Claimed(NamedTuple):
 
     `fence`: rises with every claim of the queue, and is shown with every later word about the job. `attempts`: runs that
     failed so far. `lost`: leases that expired since the last finish. `ready`: wall ms at which it became
-    pending (with a limit: the last time), by the store's clock. `claimed`: wall ms of this claim.
+    pending (with a limit: the last time), by the store's clock. `claimed`: wall ms of this claim. `is_part`: another job wants to
+    know how it ends, and its result. `outcomes`: of its parts, when it was split and they have ended.
     """
 
     id: bytes
@@ -123,6 +185,55 @@ class Claimed(NamedTuple):
     lost: int
     ready: int
     claimed: int
+    is_part: bool = False
+    outcomes: tuple[PartOutcome, ...] | None = None
+
+
+class HandOver(NamedTuple):
+    """Jobs for a queue, 1 to 50, that are enqueued once a run has ended as it should; the first one's id names the entry."""
+
+    queue: str
+    jobs: tuple[NewJob, ...]
+
+
+class OutgoingKind(IntEnum):
+    """What an entry of an outbox brings."""
+
+    JOBS = 1
+    REPORT = 2
+    """How a part of a job ended."""
+    STOP = 3
+    """Jobs that are to stop."""
+
+
+class Outgoing(NamedTuple):
+    """An entry of a queue's outbox: what it hands over to `queue`, maybe to itself. `content`: the broker's own affair.
+
+    `name`: 17 bytes that no other entry of the stage has. `made`: wall ms. `tries`: how often it was handed out.
+    """
+
+    name: bytes
+    kind: OutgoingKind
+    queue: str
+    content: object
+    made: int
+    tries: int
+
+
+class SplitOrder(NamedTuple):
+    """The parts that a job becomes: 0 to 1,000 jobs with a Part of its id and this run's fence, numbered from 0.
+
+    `body`: the job's own once they have ended, when it is pending again. `fails`: a part that does not complete makes the job a
+    dead letter at once, and stops the others.
+    """
+
+    parts: tuple[HandOver, ...]
+    body: bytes
+    fails: bool
+
+    @property
+    def total(self) -> int:
+        return sum(len(jobs) for _, jobs in self.parts)
 
 
 class FinishKind(IntEnum):
@@ -141,6 +252,8 @@ class FinishKind(IntEnum):
     """The worker does not know the task type `detail`."""
     CANCELLED = 6
     """It was cancelled while it ran, and stopped."""
+    SPLIT = 7
+    """It waits for its parts from now on, as `split` says."""
 
 
 class Finish(NamedTuple):
@@ -148,7 +261,8 @@ class Finish(NamedTuple):
 
     `delay`: ms, of RETRY and SNOOZE. `error`: at most 1 KB of text, of RETRY and DEAD. `result`: kept with the job for
     `keep` ms after COMPLETED; keep 0 keeps nothing. `detail`: the task type, of PARK; a short reason word, of DEAD
-    (`attempts`, `discarded`, `undecodable`, `unknown`, `deadline`, `poison`, `result`).
+    (`attempts`, `discarded`, `undecodable`, `unknown`, `deadline`, `poison`, `result`). `hand_over`: of COMPLETED, what is written into the
+    outbox with it, unless the job was cancelled meanwhile.
     """
 
     kind: FinishKind
@@ -159,6 +273,8 @@ class Finish(NamedTuple):
     result: bytes = b""
     keep: int = 0
     detail: bytes = b""
+    hand_over: tuple[HandOver, ...] = ()
+    split: SplitOrder | None = None
 
 
 class FinishResult(IntEnum):
@@ -175,7 +291,8 @@ class StepReply(NamedTuple):
     """What one step brought: an answer for each finish, and the deliveries.
 
     `now`: the store's wall ms. `more`: jobs that could have been claimed are left. `next_due`: wall ms of the earliest
-    scheduled job, retry, or key with a rate that may begin another job; 0 none. `paused`: nothing is claimed until the queue is resumed.
+    scheduled job, retry, or key with a rate that may begin another job; 0 none.
+    `paused`: nothing is claimed until the queue is resumed. `outgoing`: how many entries of the outbox are to be delivered.
     """
 
     finished: list[FinishResult]
@@ -184,6 +301,7 @@ class StepReply(NamedTuple):
     more: bool
     next_due: int
     paused: bool
+    outgoing: int = 0
 
 
 class Renewal(IntEnum):
@@ -196,6 +314,8 @@ class Renewal(IntEnum):
     """Still held; the job was cancelled and its handler is to stop."""
     OVERDUE = 3
     """Still held, but past its hard end: the lease is not renewed any more."""
+    STOP = 4
+    """Still held; the job is asked to end early, with what it has."""
 
 
 class Depths(NamedTuple):
@@ -221,7 +341,7 @@ class Depths(NamedTuple):
     """0: not by itself."""
     counters: dict[str, int]
     """Sums since the queue began: enqueued, claimed, completed, failed, retried, dead, cancelled, lost, stale, snoozed, released,
-    parked, expired."""
+    parked, expired, split."""
 
 
 class JobView(NamedTuple):

@@ -41,6 +41,7 @@ class Run:
         "is_ended",
         "is_given_up",
         "is_released",
+        "is_stopped",
         "is_timed_out",
         "queue",
         "renewed",
@@ -69,6 +70,8 @@ class Run:
         """The thread that runs a sync handler, 0 none."""
         self.was_told_lost = False
         self.is_cancelled = False
+        self.is_stopped = False
+        """It was asked to end early."""
         self.is_timed_out = False
         self.is_released = False
         """The worker ends and has taken it from its handler, to hand it back."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from copy import copy
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from ropeline.jobs.arguments import Arguments
 from ropeline.jobs.context import JobContext, current_job
@@ -28,10 +28,20 @@ if TYPE_CHECKING:
 
     from ropeline.jobs.app import Jobs
 
-__all__ = ["AsyncTask", "JobDraft", "SyncTask", "Task"]
+__all__ = ["AsyncTask", "JobDraft", "Shape", "SyncTask", "Task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Shape(Protocol):
+    """What a draft stands for that is more than its one job."""
+
+    def handle(self, id: bytes, *, is_new: bool) -> JobHandle[Any]:
+        """A handle of all of it. `id`: of the job that was enqueued."""
+
+    def read(self, data: bytes) -> Any:
+        """Its result, from the bytes that are kept."""
 
 
 class JobDraft(NamedTuple, Generic[R]):
@@ -41,6 +51,7 @@ class JobDraft(NamedTuple, Generic[R]):
     queue: str
     job: NewJob
     unique: Unique | None
+    shape: Shape | None = None
 
     @property
     def id(self) -> str:
@@ -49,8 +60,14 @@ class JobDraft(NamedTuple, Generic[R]):
 
     def handle(self, id: bytes, *, is_new: bool) -> JobHandle[R]:
         """A handle of this job, or of the one with another id that was there already."""
-        task = self.task
-        return task.app.make_handle(self.queue, id, read=task.arguments.load_result, is_new=is_new)
+        if self.shape is not None:
+            return self.shape.handle(id, is_new=is_new)
+        return self.task.app.make_handle(self.queue, id, read=self.read, is_new=is_new)
+
+    def read(self, data: bytes) -> R:
+        """What the job returned, from the bytes that are kept of it."""
+        result: R = (self.task.arguments.load_result if self.shape is None else self.shape.read)(data)
+        return result
 
 
 class Task(Generic[P, R]):
@@ -137,17 +154,20 @@ class Task(Generic[P, R]):
         app, call = self.app, self._call
         app.check_queue(self._queue)
         values = self.arguments.bind(args, kwargs)
+        fills = self.arguments.take_previous(values)
         payload = self.arguments.dump(values)
         if len(payload) > app.payload_limit:
             raise PayloadTooLarge(self.type, len(payload), app.payload_limit)
         now = time.time_ns() // 1_000_000
-        if self._is_plain and app.trace is None:
+        if self._is_plain and app.trace is None and not fills:
             body = pack_plain(self._type_bytes, payload, app.codec.number, now)
         else:
-            body = self._pack(payload, now)
+            body = self._pack(payload, now, fills)
         job = NewJob(call.id or new_id(), body, call.due, call.delay, self._priority)
         unique = self._unique
         if unique is not None:
+            if fills:
+                raise ConfigurationError(f"{self.type}: {fills}", "PREVIOUS", "no unique key: task.using(unique=None)")
             job = job._replace(
                 unique=unique.key_of(self.type, self.arguments, values, args, kwargs),
                 unique_for=unique.for_ms,
@@ -196,7 +216,9 @@ class Task(Generic[P, R]):
             ConfigurationError: the package of their codec is not installed here.
 
         """
-        return self.arguments.call(self.arguments.load(envelope.payload, envelope.codec), job)
+        return self.arguments.call(
+            self.arguments.load(envelope.payload, envelope.codec, envelope.fills.decode(), envelope.previous), job
+        )
 
     def _settle(self, call: CallOptions) -> None:
         """Keep the options of a call, and what follows from them for each job."""
@@ -213,7 +235,7 @@ class Task(Generic[P, R]):
         if self._limit is not None:
             self.arguments.check_names("limit.by", self._limit.by)
 
-    def _pack(self, payload: bytes, now: int) -> bytes:
+    def _pack(self, payload: bytes, now: int, fills: str) -> bytes:
         call, trace = self._call, self.app.trace
         return pack(
             Envelope(
@@ -228,6 +250,7 @@ class Task(Generic[P, R]):
                 result_ttl=call.result_ttl,
                 metadata=call.metadata,
                 trace=trace() if trace is not None else {},
+                fills=fills.encode(),
             )
         )
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from ropeline.jobs.background import end, in_background
-from ropeline.jobs.broker import KeepsCronJobs
+from ropeline.jobs.broker import LARGEST_HAND_OUT, KeepsCronJobs
+from ropeline.jobs.courier import carry
 from ropeline.jobs.handlers import TaskHandlers
 from ropeline.jobs.job_locks import JobLocks
 from ropeline.jobs.lane import Lane, LaneTerms
@@ -140,6 +141,8 @@ class Worker:
         self._watches = {queue: _Watch(queue) for queue in settings.queues}
         self._watched_at = 0.0
         self._tending_calls: dict[str, int] = {}
+        self._outboxes: dict[str, None] = {}
+        self._has_outgoing = asyncio.Event()
         self._draining = asyncio.Event()
         self._hurrying = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -246,7 +249,7 @@ class Worker:
                 lanes = [asyncio.create_task(lane.work(), name=f"ropeline-lane-{lane.number}") for lane in self._lanes]
                 schedulings = [] if self._scheduling is None else [self._scheduling.run()]
                 watches = map(self._watch, self._watches.values())
-                async with in_background(*watches, self._tend_all(), *schedulings) as others:
+                async with in_background(*watches, self._tend_all(), self._carry_all(), *schedulings) as others:
                     if not self._draining.is_set():
                         self.state = "running" if self._terms.may_claim else "quiet"
                     await self._wait_for_end(lanes, others)
@@ -303,6 +306,7 @@ class Worker:
     def _heed_reply(self, lane: Lane, queue: str, asked: int, reply: StepReply) -> None:
         watch = self._watches[queue]
         watch.stepped = time.monotonic()
+        self._note_outgoing(queue, reply)
         if self._shares.is_filled(queue):
             self._nudge_one(but=lane)
             return
@@ -377,7 +381,7 @@ class Worker:
     async def _tend(self, queue: str) -> None:
         call = self._tending_calls[queue] = self._tending_calls.get(queue, 0) + 1
         terms = self._terms
-        await self.broker.step(
+        reply = await self.broker.step(
             queue,
             worker=self.id,
             lane=len(self._lanes),
@@ -386,6 +390,27 @@ class Worker:
             hard=terms.hard,
             max_lost=terms.max_lost,
         )
+        self._note_outgoing(queue, reply)
+
+    def _note_outgoing(self, queue: str, reply: StepReply) -> None:
+        if reply.outgoing:
+            self._outboxes[queue] = None
+            self._has_outgoing.set()
+
+    async def _carry_all(self) -> None:
+        """Deliver what the outboxes of the queues hold that steps have found something in."""
+        while True:
+            await self._has_outgoing.wait()
+            self._has_outgoing.clear()
+            while self._outboxes:
+                queue = next(iter(self._outboxes))
+                del self._outboxes[queue]
+                try:
+                    while await carry(self.broker, queue) == LARGEST_HAND_OUT:
+                        pass
+                except StoreError as error:
+                    # What was not settled comes again.
+                    _log.warning("queue %s: what it hands over could not be delivered: %s", queue, error)
 
     async def _free_parked(self) -> None:
         """Make pending what was parked for want of a task that this worker has."""

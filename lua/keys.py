@@ -118,13 +118,25 @@ class QueueKeys:
     queue: str
 
     def jobs(self) -> tuple[str, ...]:
-        """The jobs, their states, the clocks and the wake-up token: KEYS 1 to 19 of most queue scripts."""
-        nouns = "body large meta result unique pending suspects scheduled retry active parked dead completed cancelled conf wake held keys rates"
+        """The jobs, their states, the clocks and the wake-up token: KEYS 1 to 23 of most queue scripts."""
+        nouns = "body large meta result unique pending suspects scheduled retry active parked dead completed cancelled conf wake held keys rates outbox outgoing blocked parts"
         return tuple(self._key(noun) for noun in nouns.split())
 
     def step(self) -> tuple[str, ...]:
         """Those, the lanes' last calls, and the workers."""
         return (*self.jobs(), self._key("calls"), self._key("workers"))
+
+    def outbox(self) -> tuple[str, ...]:
+        """What is handed over to other queues."""
+        return (self._key("outbox"), self._key("outgoing"))
+
+    def take_over(self) -> tuple[str, ...]:
+        """The jobs, and which entries of other queues' outboxes have arrived."""
+        return (*self.jobs(), self._key("seen"))
+
+    def forget(self) -> tuple[str, ...]:
+        """Which entries have arrived."""
+        return (self._key("seen"),)
 
     def pause(self) -> tuple[str, ...]:
         """What pausing touches."""

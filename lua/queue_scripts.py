@@ -18,14 +18,21 @@ __all__ = [
     "QueueDepths",
     "QueueScripts",
     "StepAnswer",
+    "StoredEntry",
     "StoredJob",
+    "StoredSplit",
     "pack_finishes",
     "pack_held",
     "pack_job",
+    "pack_jobs",
     "pack_limit",
+    "pack_outgoing",
+    "pack_part",
+    "pack_split",
     "read_step",
     "strip_head",
     "unpack_meta",
+    "unpack_split",
 ]
 
 _JOB = Struct("<16sBBddd")
@@ -35,10 +42,15 @@ _PAIR = Struct("<16sd")
 _META = Struct("<BHHdddd16sB")
 _WORD = Struct("<H")
 _LIMIT = Struct("<16sHHHI")
+_ENTRY = Struct("<dHB")
+_PART = Struct("<16sdHB")
+_SPLIT = Struct("<HHHBBd")
+_ORDER = Struct("<BHI")
 
 _UNIQUE = 1
 _UNTIL_START = 4
 _LIMITED = 8
+_IS_PART = 16
 _CANCELLING = 1
 
 
@@ -50,6 +62,7 @@ class StepAnswer(NamedTuple):
     next_due: int
     paused: bool
     fence: int
+    outgoing: int
     finished: list[int]
     jobs: list[Any]
 
@@ -88,6 +101,29 @@ class StoredJob(NamedTuple):
     result: bytes
 
 
+class StoredEntry(NamedTuple):
+    """An entry of an outbox. `made`: wall ms. `tries`: how often it was handed out. `queue`: that it is for. `content`: by its kind."""
+
+    name: bytes
+    made: int
+    tries: int
+    kind: int
+    queue: str
+    content: bytes
+
+
+class StoredSplit(NamedTuple):
+    """What is known of the parts of a job. `left`: have not reported. `states`: of each 0, or 1 more than its outcome."""
+
+    total: int
+    left: int
+    failed: int
+    fails: bool
+    stopped: bool
+    round: int
+    states: bytes
+
+
 class QueueDepths(NamedTuple):
     """The numbers of a queue; times in wall ms, 0 none."""
 
@@ -100,6 +136,7 @@ class QueueDepths(NamedTuple):
     completed: int
     cancelled: int
     held: int
+    blocked: int
     now: int
     oldest_pending: int
     next_due: int
@@ -123,6 +160,7 @@ class QueueScripts(Scripts):
         keys = QueueKeys(namespace, stage, queue)
         self._jobs, self._step = _encoded(keys.jobs()), _encoded(keys.step())
         self._pause = _encoded(keys.pause())
+        self._outbox, self._take_over, self._forget = map(_encoded, (keys.outbox(), keys.take_over(), keys.forget()))
         self._test_clock = test_clock
 
     async def enqueue(self, jobs: Sequence[bytes], *, large_from: int = 16_384) -> list[tuple[int, bytes]]:
@@ -185,7 +223,7 @@ class QueueScripts(Scripts):
     async def depths(self) -> QueueDepths:
         """How many jobs are in which state, changing nothing."""
         reply = await self._run(load_script("queue/depths"), self._jobs, self._now())
-        names, numbers = reply[15::2], reply[16::2]
+        names, numbers = reply[16::2], reply[17::2]
         return QueueDepths(
             scheduled=reply[0],
             pending=reply[1],
@@ -196,12 +234,13 @@ class QueueScripts(Scripts):
             completed=reply[6],
             cancelled=reply[7],
             held=reply[8],
-            now=reply[9],
-            oldest_pending=reply[10],
-            next_due=reply[11],
-            paused=reply[12] == 1,
-            reason=reply[13].decode(),
-            resumes_at=reply[14],
+            blocked=reply[9],
+            now=reply[10],
+            oldest_pending=reply[11],
+            next_due=reply[12],
+            paused=reply[13] == 1,
+            reason=reply[14].decode(),
+            resumes_at=reply[15],
             counters={name.decode(): number for name, number in zip(names, numbers, strict=True)},
         )
 
@@ -224,6 +263,31 @@ class QueueScripts(Scripts):
             wrong == 1 for wrong in await self._run(load_script("queue/check_keys"), self._jobs, int(repair), *keys)
         ]
 
+    async def hand_out(self, *, limit: int, again: int) -> list[StoredEntry]:
+        """1 to 20 entries of the outbox that are to be delivered; `again` ms later they come again unless they are settled."""
+        reply = iter(await self._run(load_script("queue/hand_out"), self._outbox, self._now(), limit, again))
+        return [_unpack_entry(name, stored) for name, stored in zip(reply, reply, strict=True)]
+
+    async def take_over(self, arrivals: Sequence[bytes], *, large_from: int = 16_384, remember: int) -> int:
+        """Take in the jobs of 1 to 20 entries (name and `pack_jobs`) of other queues, each entry once; how many jobs it were."""
+        return await self._number("queue/take_over", self._take_over, self._now(), large_from, remember, *arrivals)
+
+    async def report(self, arrivals: Sequence[bytes]) -> None:
+        """Carry out 1 to 20 entries (kind and content) of other queues that say how parts ended, or which jobs are to stop."""
+        await self._number("queue/report", self._jobs, self._now(), self._run_id(), *arrivals)
+
+    async def stop(self, *, id: bytes) -> str:
+        """Keep a job from starting, or ask it or its parts to end; the state that it is in now, empty when it is not there."""
+        return await self._word("queue/stop", id)
+
+    async def settle(self, names: Sequence[bytes]) -> int:
+        """Remove 1 to 20 entries from the outbox; how many there were."""
+        return await self._number("queue/settle", self._outbox, *names)
+
+    async def forget(self, names: Sequence[bytes], *, remember: int) -> None:
+        """1 to 20 entries need not be remembered for longer than `remember` ms."""
+        await self._number("queue/forget", self._forget, self._now(), remember, *names)
+
     def _now(self) -> str | int:
         return "" if self._test_clock is None else self._test_clock.now
 
@@ -240,8 +304,8 @@ class QueueScripts(Scripts):
 
 def read_step(reply: list[Any]) -> StepAnswer:
     """What the `step` script answers with."""
-    now, more, next_due, paused, fence, finished, *jobs = reply
-    return StepAnswer(now, more == 1, next_due, paused == 1, fence, finished, jobs)
+    now, more, next_due, paused, fence, outgoing, finished, *jobs = reply
+    return StepAnswer(now, more == 1, next_due, paused == 1, fence, outgoing, finished, jobs)
 
 
 def pack_job(
@@ -255,10 +319,12 @@ def pack_job(
     unique_for: int = 0,
     until_start: bool = False,
     limit: bytes = b"",
+    part: bytes = b"",
 ) -> bytes:
     """A job for `enqueue`; see NewJob in `ropeline.jobs.records` for what the numbers mean."""
     flags = (_UNIQUE if unique else 0) | (_UNTIL_START if until_start else 0) | (_LIMITED if limit else 0)
-    return _JOB.pack(id, flags, priority, due, delay, unique_for) + unique + limit + body
+    flags |= _IS_PART if part else 0
+    return _JOB.pack(id, flags, priority, due, delay, unique_for) + unique + limit + part + body
 
 
 def pack_limit(key: bytes, *, most: int = 0, weight: int = 1, rate: int = 0, period: int = 0) -> bytes:
@@ -269,16 +335,54 @@ def pack_limit(key: bytes, *, most: int = 0, weight: int = 1, rate: int = 0, per
 def strip_head(stored: bytes) -> bytes:
     """What the worker needs, of a stored body that is not large."""
     flags = stored[0]
-    return stored[2 + (16 if flags & _UNIQUE else 0) + (_LIMIT.size if flags & _LIMITED else 0) :]
+    starts = 2 + (16 if flags & _UNIQUE else 0) + (_LIMIT.size if flags & _LIMITED else 0)
+    if flags & _IS_PART:
+        starts += _PART.size + stored[starts + _PART.size - 1]
+    return stored[starts:]
 
 
-def pack_finishes(finishes: Iterable[tuple[int, bytes, int, int, bytes, bytes, int, bytes]]) -> bytes:
-    """Finishes for `step`: kind, id, fence, delay (ms), error, result, keep (ms) and detail of each."""
+def pack_finishes(finishes: Iterable[tuple[int, bytes, int, int, bytes, bytes, int, bytes, bytes]]) -> bytes:
+    """Finishes for `step`: kind, id, fence, delay (ms), error, result, keep (ms), detail and `pack_outgoing` of each."""
     parts = []
-    for kind, id_, fence, delay, error, result, keep, detail in finishes:
+    for kind, id_, fence, delay, error, result, keep, detail, outgoing in finishes:
         parts.append(_FINISH.pack(kind, id_, fence, delay, keep, len(error)))
         parts.append(b"%b%b%b%b%b" % (error, _LENGTH.pack(len(result)), result, bytes((len(detail),)), detail))
+        parts.append(_LENGTH.pack(len(outgoing)) + outgoing)
     return b"".join(parts)
+
+
+def pack_jobs(jobs: Iterable[bytes]) -> bytes:
+    """Jobs (`pack_job`) for an entry of an outbox, and for `take_over`, after the entry's name there."""
+    return b"".join(_LENGTH.pack(len(job)) + job for job in jobs)
+
+
+def pack_outgoing(entries: Iterable[tuple[bytes, int, str, bytes]]) -> bytes:
+    """Entries for the outbox: name (17 bytes), kind, the queue that it is for, and content of each."""
+    parts = []
+    for name, kind, queue, content in entries:
+        entry = bytes((kind, len(queue))) + queue.encode() + content
+        parts.append(name + _LENGTH.pack(len(entry)) + entry)
+    return b"".join(parts)
+
+
+def pack_part(queue: str, id: bytes, round: int, index: int) -> bytes:
+    """What a job is a part of, for `pack_job`: the job that was split, its queue, the fence of that run, and which part it is."""
+    return _PART.pack(id, round, index, len(queue)) + queue.encode()
+
+
+def pack_split(*, fails: bool, total: int, body: bytes, stops: bytes, entries: bytes) -> bytes:
+    """The parts of a job, for a finish that splits it.
+
+    `fails`: one that fails fails the job. `body`: the job's own for when all have ended. `stops`: entries (`pack_outgoing`) that
+    tell them to stop, `entries`: those that bring them into their queues.
+    """
+    return _ORDER.pack(fails, total, len(body)) + body + _LENGTH.pack(len(stops)) + stops + entries
+
+
+def unpack_split(packed: bytes) -> StoredSplit:
+    """What `includes/queue/split.lua` packs."""
+    total, left, failed, fails, stopped, round_ = _SPLIT.unpack_from(packed)
+    return StoredSplit(total, left, failed, fails == 1, stopped == 1, int(round_), packed[_SPLIT.size :])
 
 
 def pack_held(held: Iterable[tuple[bytes, int]]) -> bytes:
@@ -299,6 +403,13 @@ def unpack_meta(packed: bytes) -> JobMeta:
     return JobMeta(
         flags, attempts, lost, int(at), owner, reason.decode(errors="replace"), error.decode(errors="replace")
     )
+
+
+def _unpack_entry(name: bytes, stored: bytes) -> StoredEntry:
+    made, tries, kind = _ENTRY.unpack_from(stored)
+    starts = _ENTRY.size + 1
+    ends = starts + stored[_ENTRY.size]
+    return StoredEntry(name, int(made), tries, kind, stored[starts:ends].decode(), stored[ends:])
 
 
 def _unpack_body(stored: bytes) -> tuple[int, bytes, bool]:

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ropeline.jobs.broker import LARGEST_ENQUEUE, LARGEST_RENEWAL, LARGEST_STEP
-from ropeline.jobs.records import Finish, FinishKind, JobState, Limit, NewJob
+from ropeline.jobs.broker import (
+    LARGEST_ENQUEUE,
+    LARGEST_HAND_OUT,
+    LARGEST_HAND_OVER,
+    LARGEST_RENEWAL,
+    LARGEST_SPLIT,
+    LARGEST_STEP,
+)
+from ropeline.jobs.records import Finish, FinishKind, HandOver, JobState, Limit, NewJob
 from ropeline.lua.errors import ConfigurationError
 
 __all__ = [
@@ -16,6 +23,7 @@ __all__ = [
     "check_ids",
     "check_limit",
     "check_milliseconds",
+    "check_names",
     "check_purge",
     "check_renewal",
     "check_step",
@@ -52,6 +60,18 @@ _LATEST = 1 << 42
 def check_enqueue(jobs: Sequence[NewJob]) -> None:
     """Raise ConfigurationError unless `jobs` are 1 to 100 that may be taken in."""
     _check_count("jobs", len(jobs), 1, LARGEST_ENQUEUE)
+    _check_jobs(jobs)
+
+
+def check_names(names: Sequence[bytes]) -> None:
+    """Raise ConfigurationError unless these are 1 to 20 names of entries of an outbox."""
+    _check_count("names", len(names), 1, LARGEST_HAND_OUT)
+    for name in names:
+        if len(name) != _ID_LENGTH + 1:
+            raise ConfigurationError("names", name, "17 bytes")
+
+
+def _check_jobs(jobs: Sequence[NewJob]) -> None:
     for job in jobs:
         check_id("id", job.id)
         if job.is_plain:
@@ -146,12 +166,30 @@ def _check_finish(finish: Finish) -> None:
         raise ConfigurationError("kind", finish.kind, "a FinishKind")
     check_id("id", finish.id)
     _check_fence(finish.fence)
-    if finish[3:] == _PLAIN_FINISH:
+    if finish[3:] == _PLAIN_FINISH and finish.kind is not FinishKind.SPLIT:
         return
     check_milliseconds("delay", finish.delay)
     check_milliseconds("keep", finish.keep)
     if len(finish.detail) > _LONGEST_DETAIL:
         raise ConfigurationError("detail", finish.detail, "at most 255 bytes")
+    _check_hand_overs(finish.hand_over)
+    if (finish.split is not None) != (finish.kind is FinishKind.SPLIT):
+        raise ConfigurationError("split", finish.split, "the parts of a SPLIT, and of nothing else")
+    if finish.split is not None:
+        _check_hand_overs(finish.split.parts)
+        jobs = [job for _, jobs in finish.split.parts for job in jobs]
+        _check_count("split", len(jobs), 0, LARGEST_SPLIT)
+        for job in jobs:
+            if job.part is None or (job.part.id, job.part.round) != (finish.id, finish.fence):
+                raise ConfigurationError("part", job.part, f"a part of job {finish.id.hex()}, of this run")
+        if {job.part.number for job in jobs if job.part is not None} != set(range(len(jobs))):
+            raise ConfigurationError("part", "their numbers", "0 and up, each once")
+
+
+def _check_hand_overs(hand_overs: Sequence[HandOver]) -> None:
+    for hand_over in hand_overs:
+        _check_count("hand_over", len(hand_over.jobs), 1, LARGEST_HAND_OVER)
+        _check_jobs(hand_over.jobs)
 
 
 def _check_fence(fence: int) -> None:

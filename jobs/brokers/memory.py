@@ -18,18 +18,22 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Final
 
+from ropeline.jobs.broker import LARGEST_HAND_OUT
 from ropeline.jobs.brokers.checks import (
     check_enqueue,
     check_id,
     check_ids,
     check_limit,
     check_milliseconds,
+    check_names,
     check_purge,
     check_renewal,
     check_step,
 )
 from ropeline.jobs.brokers.memory_cron import MemoryCronStore
 from ropeline.jobs.brokers.memory_locks import MemoryLockKeeper
+from ropeline.jobs.brokers.memory_outbox import MemoryOutbox, Seen, jobs_of
+from ropeline.jobs.brokers.memory_split import MemorySplit, PartReport
 from ropeline.jobs.locks import Locks
 from ropeline.jobs.records import (
     Claimed,
@@ -39,12 +43,20 @@ from ropeline.jobs.records import (
     Finish,
     FinishKind,
     FinishResult,
+    HandOver,
     JobState,
     JobView,
     Limit,
     NewJob,
+    Outgoing,
+    OutgoingKind,
     Page,
+    Part,
+    PartOutcome,
+    PartState,
+    Progress,
     Renewal,
+    SplitOrder,
     StepReply,
 )
 from ropeline.lua.errors import ConfigurationError, StoreRefused
@@ -65,6 +77,7 @@ COUNTERS: Final = (
     "released",
     "parked",
     "expired",
+    "split",
 )
 
 _DAY: Final = 86_400_000
@@ -114,6 +127,7 @@ class MemoryJob:
     unique: bytes
     until_start: bool
     limit: Limit | None = None
+    part: Part | None = None
     place: str = ""
     score: float = 0
     rank: float = 0
@@ -125,7 +139,10 @@ class MemoryJob:
     worker: bytes = b""
     hard_end: int = 0
     is_cancelling: bool = False
+    is_stopping: bool = False
     has_slot: bool = False
+    split: MemorySplit | None = None
+    is_joined: bool = False
     error: bytes = b""
     reason: bytes = b""
     result: bytes = b""
@@ -216,6 +233,8 @@ class MemoryQueue:
         self.pause_reason: str | None = None
         """None: not paused."""
         self.resumes_at = 0
+        self.outbox = MemoryOutbox()
+        self.seen_entries = Seen()
 
     # What goes in
 
@@ -225,7 +244,7 @@ class MemoryQueue:
     def _enqueue(self, now: int, new: NewJob) -> Enqueued:
         if new.id in self.jobs:
             return Enqueued(EnqueueResult.EXISTS, b"")
-        job = MemoryJob(new.id, new.body, new.priority, new.unique, new.until_start, new.limit)
+        job = MemoryJob(new.id, new.body, new.priority, new.unique, new.until_start, new.limit, new.part)
         if holder := self._win_key(now, job, now + new.unique_for if new.unique_for else 0):
             return Enqueued(EnqueueResult.CONFLICT, holder)
         self.jobs[job.id] = job
@@ -280,6 +299,7 @@ class MemoryQueue:
             more=left > 0 and not paused,
             next_due=min(filter(None, (self.next_due(), *self.rates.values())), default=0),
             paused=paused,
+            outgoing=self.outbox.due(now),
         )
         self.workers[worker] = now
         self._forget_workers(now)
@@ -316,12 +336,14 @@ class MemoryQueue:
         if job is None:
             self.counters["stale"] += 1
             return FinishResult.STALE
-        was_cancelling = job.is_cancelling
+        was_cancelling = job.is_cancelling or (job.is_stopping and finish.kind is not FinishKind.DEAD)
         if finish.kind is FinishKind.COMPLETED:
             self._complete(now, job, finish)
         elif was_cancelling or finish.kind is FinishKind.CANCELLED:
             self._end(now, job, JobState.CANCELLED)
             return FinishResult.CANCELLED if was_cancelling else FinishResult.DONE
+        elif finish.split is not None:
+            self._split(now, job, finish.split)
         elif finish.kind is FinishKind.RETRY:
             job.attempts += 1
             job.error = finish.error[:_ERROR_BYTES]
@@ -347,6 +369,10 @@ class MemoryQueue:
 
     def _complete(self, now: int, job: MemoryJob, finish: Finish) -> None:
         self.counters["completed"] += 1
+        if finish.hand_over and not job.is_cancelling and not job.is_stopping:
+            self.outbox.post_all(now, [_passed_on(each, job.part) for each in finish.hand_over])
+        else:
+            self._report(now, job, PartState.COMPLETED, finish.result)
         self._release_key(job)
         self._give_up(now, job)
         if finish.keep:
@@ -381,7 +407,7 @@ class MemoryQueue:
 
     def _reap(self, now: int, job: MemoryJob, max_lost: int) -> None:
         self.counters["lost"] += 1
-        if job.is_cancelling:
+        if job.is_cancelling or job.is_stopping:
             self._end(now, job, JobState.CANCELLED)
             return
         # A worker holds one suspect at most: of a batch that was lost with it, the others begin to count only now.
@@ -411,7 +437,7 @@ class MemoryQueue:
             self._put(job, JobState.ACTIVE, self.clock + lease)
             if job.until_start:
                 self._release_key(job)
-        return [Claimed(job.id, job.body, job.fence, job.attempts, job.lost, job.ready, now) for job in chosen]
+        return [_delivery(job, now) for job in chosen]
 
     def _choose(self, most: int, *, suspects: bool) -> list[MemoryJob]:
         """What a claim of `most` jobs brings: one suspect at most, and no more bytes than a reply may have."""
@@ -435,7 +461,7 @@ class MemoryQueue:
         if self.clock > job.hard_end:
             return Renewal.OVERDUE
         self._put(job, JobState.ACTIVE, min(self.clock + lease, job.hard_end))
-        return Renewal.CANCEL if job.is_cancelling else Renewal.HELD
+        return Renewal.CANCEL if job.is_cancelling else Renewal.STOP if job.is_stopping else Renewal.HELD
 
     # What is seen
 
@@ -528,6 +554,7 @@ class MemoryQueue:
             return None
         if job.state in _WAITING:
             self._begin(now)
+            self._stop_parts(now, job)
             self._end(now, job, JobState.CANCELLED)
         elif job.state is JobState.ACTIVE:
             job.is_cancelling = True
@@ -554,6 +581,8 @@ class MemoryQueue:
         if ids:
             jobs = [job for job in map(self.jobs.get, dict.fromkeys(ids)) if job is not None and job.state is state]
         for job in jobs:
+            if job.state in _WAITING:
+                self._report(now, job, PartState.PURGED, b"purged")
             self._forget(job)
         return len(jobs)
 
@@ -563,6 +592,75 @@ class MemoryQueue:
         for job in parked:
             self._set_off(now, job, now)
         return len(parked)
+
+    def take_over(self, now: int, entries: Sequence[Outgoing]) -> int:
+        told = [entry for entry in entries if entry.kind is not OutgoingKind.JOBS]
+        if told:
+            self._begin(now)
+        for entry in told:
+            if isinstance(entry.content, PartReport):
+                self._note_part(now, entry.content)
+            else:
+                for job in jobs_of(entry):
+                    self._stop(now, job.id)
+        brought = [entry for entry in entries if entry.kind is OutgoingKind.JOBS]
+        new = [job for entry in brought if self.seen_entries.is_new(now, entry) for job in jobs_of(entry)]
+        return sum(answer.result is EnqueueResult.ENQUEUED for answer in self.enqueue(now, new))
+
+    # Parts
+
+    def stop(self, now: int, id: bytes) -> JobState | None:
+        self._begin(now)
+        return self._stop(now, id)
+
+    def _stop(self, now: int, id: bytes) -> JobState | None:
+        job = self.jobs.get(id)
+        if job is None:
+            return None
+        if job.state is JobState.ACTIVE:
+            job.is_stopping = True
+        elif job.state is JobState.BLOCKED and job.split is not None:
+            job.split.is_stopped = True
+            self._stop_parts(now, job)
+        elif job.state in _WAITING:
+            self._end(now, job, JobState.CANCELLED)
+        return job.state
+
+    def _split(self, now: int, job: MemoryJob, order: SplitOrder) -> None:
+        self.counters["split"] += 1
+        job.split, job.lost, job.at = MemorySplit(order, job.fence), 0, now
+        self.outbox.post_all(now, order.parts)
+        self._give_up(now, job)
+        self._put(job, JobState.BLOCKED, now)
+        if not order.total:
+            self._join(now, job, job.split)
+
+    def _join(self, now: int, job: MemoryJob, split: MemorySplit) -> None:
+        job.body, job.attempts, job.lost, job.error = split.order.body, 0, 0, b""
+        job.is_joined = True
+        self._set_off(now, job, now)
+
+    def _note_part(self, now: int, report: PartReport) -> None:
+        job = self.jobs.get(report.part.id)
+        if job is None or job.split is None or not job.split.note(report) or job.state is not JobState.BLOCKED:
+            return
+        split = job.split
+        if report.state is not PartState.COMPLETED and split.order.fails and not split.is_stopped:
+            self._stop_parts(now, job)
+            self._bury(now, job, b"part", b"part %d: %b" % (report.part.number, report.data))
+        elif not split.left:
+            self._join(now, job, split)
+
+    def _stop_parts(self, now: int, job: MemoryJob) -> None:
+        if job.split is not None and job.state is JobState.BLOCKED:
+            for queue, jobs in job.split.order.parts:
+                self.outbox.post(now, OutgoingKind.STOP, queue, jobs[0].id, jobs)
+
+    def _report(self, now: int, job: MemoryJob, state: PartState, data: bytes) -> None:
+        """Tell the job that this one is a part of how it ended."""
+        if job.part is not None:
+            report = PartReport(job.part, state, data)
+            self.outbox.post(now, OutgoingKind.REPORT, job.part.queue, job.id, report)
 
     def pause(self, now: int, *, reason: str, resume_after: int = 0) -> None:
         self.pause_reason, self.resumes_at = reason, now + resume_after if resume_after else 0
@@ -587,7 +685,7 @@ class MemoryQueue:
         self.sets[place].add(score, job.id)
         if place != JobState.ACTIVE:
             job.fence = job.hard_end = 0
-            job.is_cancelling = False
+            job.is_cancelling = job.is_stopping = False
         if place in _WAITING:
             job.worker = b""
 
@@ -695,10 +793,13 @@ class MemoryQueue:
 
     def _bury(self, now: int, job: MemoryJob, reason: bytes, error: bytes) -> None:
         job.reason, job.error = reason, error[:_ERROR_BYTES]
+        self._report(now, job, PartState.DEAD, (b"%b: %b" % (reason, error))[:_ERROR_BYTES])
         self._end(now, job, JobState.DEAD)
 
     def _end(self, now: int, job: MemoryJob, state: JobState) -> None:
         self.counters[state] += 1
+        if state is JobState.CANCELLED:
+            self._report(now, job, PartState.CANCELLED, b"cancelled")
         self._give_up(now, job)
         self._release_key(job)
         job.at = now
@@ -957,6 +1058,53 @@ class MemoryBroker:
         """The locks of this broker."""
         return self._locks
 
+    async def hand_out(self, queue: str, *, limit: int = LARGEST_HAND_OUT) -> list[Outgoing]:
+        await asyncio.sleep(0)
+        with self._lock:
+            return self.queue(queue).outbox.hand_out(self._clock(), limit)
+
+    async def take_over(self, queue: str, entries: Sequence[Outgoing]) -> int:
+        check_names([entry.name for entry in entries])
+        await asyncio.sleep(0)
+        with self._lock:
+            taken = self.queue(queue).take_over(self._clock(), entries)
+        self._wake(queue)
+        return taken
+
+    async def settle(self, queue: str, names: Sequence[bytes]) -> int:
+        check_names(names)
+        with self._lock:
+            return self.queue(queue).outbox.settle(names)
+
+    async def forget_settled(self, queue: str, names: Sequence[bytes]) -> None:
+        check_names(names)
+        with self._lock:
+            self.queue(queue).seen_entries.shorten(self._clock(), names)
+
+    async def stop(self, queue: str, id: bytes) -> JobState | None:
+        check_id("id", id)
+        with self._lock:
+            return self.queue(queue).stop(self._clock(), id)
+
+    async def progress(self, queue: str, id: bytes) -> Progress | None:
+        split = self._split_of(queue, id)
+        return None if split is None else split.progress()
+
+    async def outcomes(self, queue: str, id: bytes) -> tuple[PartOutcome, ...] | None:
+        split = self._split_of(queue, id)
+        return None if split is None else split.outcomes()
+
+    def _split_of(self, queue: str, id: bytes) -> MemorySplit | None:
+        check_id("id", id)
+        with self._lock:
+            job = self.queue(queue).jobs.get(id)
+            return None if job is None else job.split
+
+    async def is_outgoing(self, queue: str, id: bytes) -> bool:
+        check_id("id", id)
+        with self._lock:
+            return bytes((OutgoingKind.JOBS,)) + id in self.queue(queue).outbox.entries
+
     async def close(self) -> None:
         await self._locks.close()
         self._wake()
@@ -992,6 +1140,18 @@ class _Waiter:
         # A loop that has been closed has nobody left who waits.
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self.event.set)
+
+
+def _delivery(job: MemoryJob, now: int) -> Claimed:
+    outcomes = job.split.outcomes() if job.is_joined and job.split is not None else None
+    return Claimed(
+        *(job.id, job.body, job.fence, job.attempts, job.lost, job.ready, now), job.part is not None, outcomes
+    )
+
+
+def _passed_on(hand_over: HandOver, part: Part | None) -> HandOver:
+    """The same jobs, which stand for the one before them in the job that it is a part of."""
+    return hand_over._replace(jobs=tuple(job._replace(part=job.part or part) for job in hand_over.jobs))
 
 
 def _wall_clock() -> int:

@@ -15,12 +15,14 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
+from ropeline.jobs.broker import LARGEST_HAND_OUT
 from ropeline.jobs.brokers.checks import (
     check_enqueue,
     check_id,
     check_ids,
     check_limit,
     check_milliseconds,
+    check_names,
     check_purge,
     check_renewal,
     check_step,
@@ -35,12 +37,20 @@ from ropeline.jobs.records import (
     EnqueueResult,
     Finish,
     FinishResult,
+    HandOver,
     JobState,
     JobView,
     NewJob,
+    Outgoing,
+    OutgoingKind,
     Page,
+    PartOutcome,
+    PartState,
+    Progress,
     Renewal,
+    SplitOrder,
     StepReply,
+    part_outcome,
 )
 from ropeline.lua.calls import TestClock
 from ropeline.lua.client import Client, RedisSettings, connect
@@ -50,12 +60,18 @@ from ropeline.lua.queue_scripts import (
     QueueScripts,
     StepAnswer,
     StoredJob,
+    StoredSplit,
     pack_finishes,
     pack_held,
     pack_job,
+    pack_jobs,
     pack_limit,
+    pack_outgoing,
+    pack_part,
+    pack_split,
     read_step,
     strip_head,
+    unpack_split,
 )
 
 __all__ = ["PATIENCE", "RedisBroker"]
@@ -68,10 +84,17 @@ _MOST_BYTES: Final = 1_048_576
 _LISTED: Final[dict[JobState, tuple[str, ...]]] = {
     state: ("suspects", "pending") if state is JobState.PENDING else (state.value,)
     for state in JobState
-    if state not in (JobState.HELD, JobState.BLOCKED)
+    if state is not JobState.HELD
 }
 _LARGE: Final = 2
+_PART: Final = 16
+_JOINED: Final = 32
+_SHAPED: Final = _PART | _JOINED
+_OUTCOMES_A_CALL: Final = 64
 _TAKEN_IN: Final = Enqueued(EnqueueResult.ENQUEUED, b"")
+_AGAIN: Final = 30_000
+_REMEMBERED: Final = 7 * 86_400_000
+_REMEMBERED_SETTLED: Final = 60_000
 
 
 class RedisBroker:
@@ -105,22 +128,7 @@ class RedisBroker:
     async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
         """Take in 1 to 100 jobs; see Broker."""
         check_enqueue(jobs)
-        packed = [
-            pack_job(job.id, job.body)
-            if job.is_plain
-            else pack_job(
-                job.id,
-                job.body,
-                due=job.due,
-                delay=job.delay,
-                priority=job.priority,
-                unique=job.unique,
-                unique_for=job.unique_for,
-                until_start=job.until_start,
-                limit=b"" if job.limit is None else pack_limit(**job.limit._asdict()),
-            )
-            for job in jobs
-        ]
+        packed = [pack_job(job.id, job.body) if job.is_plain else _packed(job) for job in jobs]
         size = sum(map(len, packed))
         if size > 2 * _MOST_BYTES:
             raise ConfigurationError("jobs", f"{size} bytes", f"at most {2 * _MOST_BYTES} bytes a call")
@@ -160,15 +168,18 @@ class RedisBroker:
             max_lost=max_lost,
         )
         scripts = self.scripts(queue)
-        plain = [finish for finish in finishes if finish.kind == 0 and not finish.keep]
+        plain = [end for end in finishes if end.kind == 0 and not end.keep and not end.result and not end.hand_over]
         completed = pack_held([(finish.id, finish.fence) for finish in plain]) if plain else b""
         others = b""
         if len(plain) < len(finishes):
             others = pack_finishes(
                 [
-                    (f.kind, f.id, f.fence, f.delay, f.error[:1024], f.result, f.keep, f.detail[:255])
+                    (
+                        *(f.kind, f.id, f.fence, f.delay, f.error[:1024], f.result, f.keep, f.detail[:255]),
+                        _packed_split(f.split) if f.split else _packed_hand_over(f.hand_over) if f.hand_over else b"",
+                    )
                     for f in finishes
-                    if f.kind or f.keep
+                    if not _is_plain(f)
                 ]
             )
         answer = await scripts.step(
@@ -187,8 +198,8 @@ class RedisBroker:
         finished = [_FINISH_RESULTS[result] for result in answer.finished]
         if others and plain:
             done, rest = iter(finished[: len(plain)]), iter(finished[len(plain) :])
-            finished = [next(rest) if finish.kind or finish.keep else next(done) for finish in finishes]
-        return StepReply(finished, claimed, answer.now, answer.more, answer.next_due, answer.paused)
+            finished = [next(done) if _is_plain(finish) else next(rest) for finish in finishes]
+        return StepReply(finished, claimed, answer.now, answer.more, answer.next_due, answer.paused, answer.outgoing)
 
     async def step_when_woken(
         self,
@@ -245,7 +256,7 @@ class RedisBroker:
             raise store_error(error) from error
         answer = read_step(reply)
         claimed = await self._claimed(queue, answer)
-        return StepReply([], claimed, answer.now, answer.more, answer.next_due, answer.paused)
+        return StepReply([], claimed, answer.now, answer.more, answer.next_due, answer.paused, answer.outgoing)
 
     async def renew(self, queue: str, *, worker: bytes, held: Sequence[tuple[bytes, int]], lease: int) -> list[Renewal]:
         """Prolong 1 to 200 leases; see Broker."""
@@ -281,7 +292,7 @@ class RedisBroker:
             retry=found.retry,
             held=found.held,
             parked=found.parked,
-            blocked=0,
+            blocked=found.blocked,
             completed=found.completed,
             dead=found.dead,
             cancelled=found.cancelled,
@@ -387,6 +398,82 @@ class RedisBroker:
         check_id("key", key)
         return bool(await self._command("EXISTS", mark_key(self.namespace, self.stage, key.hex())))
 
+    async def hand_out(self, queue: str, *, limit: int = LARGEST_HAND_OUT) -> list[Outgoing]:
+        """Entries of the outbox that are to be delivered; see Broker."""
+        entries = await self.scripts(queue).hand_out(limit=limit, again=_AGAIN)
+        return [
+            Outgoing(entry.name, OutgoingKind(entry.kind), entry.queue, entry.content, entry.made, entry.tries)
+            for entry in entries
+        ]
+
+    async def take_over(self, queue: str, entries: Sequence[Outgoing]) -> int:
+        """Carry out entries of other queues' outboxes; see Broker."""
+        check_names([entry.name for entry in entries])
+        if queue not in self._registered:
+            await self._register(queue)
+        scripts, jobs, told = self.scripts(queue), [], []
+        for entry in entries:
+            content: Any = entry.content
+            if entry.kind is OutgoingKind.JOBS:
+                jobs.append(entry.name + content)
+            else:
+                told.append(entry.name[:1] + content)
+        if told:
+            await scripts.report(told)
+        try:
+            return await scripts.take_over(jobs, large_from=_LARGE_FROM, remember=_REMEMBERED) if jobs else 0
+        except StoreFull as error:
+            raise QueueFull(*error.args) from error
+
+    async def stop(self, queue: str, id: bytes) -> JobState | None:
+        """Ask a job to end; see Broker."""
+        check_id("id", id)
+        state = await self.scripts(queue).stop(id=id)
+        return JobState(state) if state else None
+
+    async def progress(self, queue: str, id: bytes) -> Progress | None:
+        """How far the parts of a job are; see Broker."""
+        split = await self._split(queue, id)
+        return None if split is None else Progress(split.total - split.left - split.failed, split.failed, split.total)
+
+    async def outcomes(self, queue: str, id: bytes) -> tuple[PartOutcome, ...] | None:
+        """How each part of a job ended; see Broker."""
+        split = await self._split(queue, id)
+        if split is None:
+            return None
+        key = QueueKeys(self.namespace, self.stage, queue).state("parts")
+        left: list[bytes | None] = []
+        for first in range(0, split.total, _OUTCOMES_A_CALL):
+            fields = [
+                id + index.to_bytes(2, "little") for index in range(first, min(first + _OUTCOMES_A_CALL, split.total))
+            ]
+            left += await self._command("HMGET", key, *fields)
+        return tuple(
+            part_outcome(index, None if state == 0 else PartState(state - 1), data or b"")
+            for index, (state, data) in enumerate(zip(split.states, left, strict=True))
+        )
+
+    async def _split(self, queue: str, id: bytes) -> StoredSplit | None:
+        check_id("id", id)
+        packed = await self._command("HGET", QueueKeys(self.namespace, self.stage, queue).state("parts"), id)
+        return None if packed is None else unpack_split(packed)
+
+    async def settle(self, queue: str, names: Sequence[bytes]) -> int:
+        """Remove entries from the outbox; see Broker."""
+        check_names(names)
+        return await self.scripts(queue).settle(names)
+
+    async def forget_settled(self, queue: str, names: Sequence[bytes]) -> None:
+        """Remember entries for a minute only; see Broker."""
+        check_names(names)
+        await self.scripts(queue).forget(names, remember=_REMEMBERED_SETTLED)
+
+    async def is_outgoing(self, queue: str, id: bytes) -> bool:
+        """Whether the outbox hands over this job; see Broker."""
+        check_id("id", id)
+        key = QueueKeys(self.namespace, self.stage, queue).state("outbox")
+        return bool(await self._command("HEXISTS", key, bytes((OutgoingKind.JOBS,)) + id))
+
     async def close(self) -> None:
         """Give up the connections."""
         if self._locks is not None:
@@ -469,11 +556,17 @@ class RedisBroker:
         for at in range(0, len(values), 5):
             body: bytes = values[at + 1]
             flags = body[0]
+            extras: tuple[Any, ...] = ()
+            if flags & _SHAPED:
+                outcomes = await self.outcomes(queue, values[at]) if flags & _JOINED else None
+                extras = bool(flags & _PART), outcomes
             if flags & _LARGE:
                 body = await self._large(queue, values[at])
             else:
                 body = strip_head(body) if flags else body[2:]
-            claimed.append(Claimed(values[at], body, fence, values[at + 2], values[at + 3], values[at + 4], now))
+            claimed.append(
+                Claimed(values[at], body, fence, values[at + 2], values[at + 3], values[at + 4], now, *extras)
+            )
         return claimed
 
     async def _large(self, queue: str, id: bytes) -> bytes:
@@ -555,6 +648,42 @@ async def _ask_after(
         if not is_clean:
             await connection.disconnect()
         await pool.release(connection)
+
+
+def _packed(job: NewJob) -> bytes:
+    return pack_job(
+        job.id,
+        job.body,
+        due=job.due,
+        delay=job.delay,
+        priority=job.priority,
+        unique=job.unique,
+        unique_for=job.unique_for,
+        until_start=job.until_start,
+        limit=b"" if job.limit is None else pack_limit(**job.limit._asdict()),
+        part=b"" if job.part is None else pack_part(*job.part),
+    )
+
+
+def _packed_hand_over(hand_overs: Sequence[HandOver]) -> bytes:
+    return pack_outgoing(
+        (bytes((OutgoingKind.JOBS,)) + jobs[0].id, OutgoingKind.JOBS, queue, pack_jobs(map(_packed, jobs)))
+        for queue, jobs in hand_overs
+    )
+
+
+def _packed_split(split: SplitOrder) -> bytes:
+    stops = pack_outgoing(
+        (bytes((OutgoingKind.STOP,)) + jobs[0].id, OutgoingKind.STOP, queue, b"".join(job.id for job in jobs))
+        for queue, jobs in split.parts
+    )
+    entries = _packed_hand_over(split.parts)
+    return pack_split(fails=split.fails, total=split.total, body=split.body, stops=stops, entries=entries)
+
+
+def _is_plain(finish: Finish) -> bool:
+    """Whether the run completed and leaves nothing."""
+    return finish.kind == 0 and not finish.keep and not finish.result and not finish.hand_over
 
 
 def _pairs(found: list[Any]) -> list[tuple[bytes, Any]]:

@@ -20,8 +20,12 @@ KEYS     1 body       hash    id -> head and what the worker needs
          17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
          18 keys      hash    limit key -> slots given and wanted, tag, tokens
          19 rates     zset    limit key -> wall ms from when another job of it may run
-         20 cron      hash    name -> version, schedule, definition; the empty name -> count of changes
-         21 ticks     hash    name -> last tick, wall ms
+         20 outbox    hash    kind and id -> what is handed over to another queue
+         21 outgoing  zset    the same -> wall ms from when it is to be delivered (again)
+         22 blocked   zset    id -> wall ms since when it waits for its parts
+         23 parts     hash    id -> its parts, packed, and what goes with them
+         24 cron      hash    name -> version, schedule, definition; the empty name -> count of changes
+         25 ticks     hash    name -> last tick, wall ms
 ARGV     1 now        us      empty: the server's time
          2 large_from bytes   bodies of this size go into `large`
          3 name       text    of the cron job
@@ -36,14 +40,14 @@ COST     O(log N)
 ]]
 --- @include "queue/take_in"
 local name, version, tick, late = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local jobs, ids = read_jobs(7)
+local jobs, ids = read_jobs({ unpack(ARGV, 7) })
 if not jobs or #jobs ~= 1 or not (version and tick and late) or tick ~= math.floor(tick) then
   return redis.error_reply('INVALID tick: whole numbers and one job are expected')
 end
 local time = redis.call('TIME')
 local now = math.floor((tonumber(ARGV[1]) or time[1] * 1000000 + time[2]) / 1000)
-local stored = redis.call('HGET', KEYS[20], name)
-local last = tonumber(redis.call('HGET', KEYS[21], name)) or 0
+local stored = redis.call('HGET', KEYS[24], name)
+local last = tonumber(redis.call('HGET', KEYS[25], name)) or 0
 if name == '' or not stored or struct.unpack('<d', stored) ~= version then
   return { 6, now, last, last }
 end
@@ -58,5 +62,5 @@ if late == 0 or now - tick <= late then
   result = take_in(jobs, ids, now, tonumber(ARGV[2]))[1]
 end
 -- Last: if the store cannot take the job in, the tick is still to come, and its job is known by its id.
-redis.call('HSET', KEYS[21], name, string.format('%d', tick))
+redis.call('HSET', KEYS[25], name, string.format('%d', tick))
 return { result, now, tick, last }

@@ -20,6 +20,10 @@ KEYS     1 body       hash    id -> head and what the worker needs
          17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
          18 keys      hash    limit key -> slots given and wanted, tag, tokens
          19 rates     zset    limit key -> wall ms from when another job of it may run
+         20 outbox    hash    kind and id -> what is handed over to another queue
+         21 outgoing  zset    the same -> wall ms from when it is to be delivered (again)
+         22 blocked   zset    id -> wall ms since when it waits for its parts
+         23 parts     hash    id -> its parts, packed, and what goes with them
 ARGV     1 now        us      empty: the server's time
          2 run        text    empty: the server's run id
          3 id         16 bytes
@@ -28,7 +32,8 @@ COST     O(log N)
 ]]
 --- @include "queue/moves"
 --- @include "queue/open_queue"
---- @include "queue/state_of"
+--- @include "queue/split"
+--- @include "queue/wake"
 --- @include "queue/wake"
 local id = ARGV[3]
 local name, set = state_of(id)
@@ -48,10 +53,17 @@ if name == 'completed' or name == 'dead' or name == 'cancelled' then
 end
 local queue = open_queue(CONF, ARGV[1], ARGV[2])
 meta.unique = select(3, read_head(redis.call('HGET', BODY, id)))
-if set ~= HELD then
-  redis.call('ZREM', set, id)
+if set == BLOCKED then
+  call_off_blocked(queue, id, meta)
+else
+  if set ~= HELD then
+    redis.call('ZREM', set, id)
+  end
+  call_off(queue, id, meta)
 end
-call_off(queue, id, meta)
+if queue.has_posted then
+  wake_one(WAKE)
+end
 if (queue.granted or 0) > 0 then
   wake_one(WAKE)
 end

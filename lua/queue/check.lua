@@ -20,24 +20,28 @@ KEYS     1 body       hash    id -> head and what the worker needs
          17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
          18 keys      hash    limit key -> slots given and wanted, tag, tokens
          19 rates     zset    limit key -> wall ms from when another job of it may run
+         20 outbox    hash    kind and id -> what is handed over to another queue
+         21 outgoing  zset    the same -> wall ms from when it is to be delivered (again)
+         22 blocked   zset    id -> wall ms since when it waits for its parts
+         23 parts     hash    id -> its parts, packed, and what goes with them
 ARGV     1 now        us      empty: the server's time
          2 run        text    empty: the server's run id
          3 repair     int     1: put right what is wrong
          4 id         16 bytes, 1 to 100 times
 RETURNS  for each, in order: what was wrong, empty for nothing: `no state` (becomes a suspect, or asks for a slot if it had none), `several states` (stays in the first of
-         active, suspects, pending, retry, scheduled, parked, dead, cancelled, completed, held), `no body` (is removed), `no lease` (active, and
-         nobody's: becomes a suspect)
+         active, suspects, pending, retry, scheduled, parked, dead, cancelled, completed, blocked, held), `no body` (is removed), `no lease` (active, and
+         nobody's: becomes a suspect), `no parts` (blocked, and not known by what: becomes a dead letter)
 COST     O(count * log N)
 ]]
 --- @include "queue/moves"
 --- @include "queue/open_queue"
---- @include "queue/state_of"
+--- @include "queue/split"
 --- @include "queue/wake"
 local repairs = ARGV[3] == '1'
 if #ARGV < 4 or #ARGV > 103 then
   return redis.error_reply('INVALID ids: 1 to 100 are expected')
 end
-local SETS = { ACTIVE, SUSPECTS, PENDING, RETRY, SCHEDULED, PARKED, DEAD, CANCELLED, COMPLETED }
+local SETS = { ACTIVE, SUSPECTS, PENDING, RETRY, SCHEDULED, PARKED, DEAD, CANCELLED, COMPLETED, BLOCKED }
 local queue = open_queue(CONF, ARGV[1], ARGV[2])
 
 local function make_suspect(id, body, meta)
@@ -88,6 +92,12 @@ for index = 4, #ARGV do
           redis.call('ZREM', places[place], id)
         end
       end
+    end
+  elseif places[1] == BLOCKED and not read_split(id) then
+    wrong = 'no parts'
+    if repairs then
+      redis.call('ZREM', BLOCKED, id)
+      bury(queue, id, unpack_meta(packed), 'part', 'what its parts are is not known any more')
     end
   elseif places[1] == ACTIVE and not packed then
     wrong = 'no lease'

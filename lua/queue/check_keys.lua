@@ -20,6 +20,10 @@ KEYS     1 body       hash    id -> head and what the worker needs
          17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
          18 keys      hash    limit key -> slots given and wanted, tag, tokens
          19 rates     zset    limit key -> wall ms from when another job of it may run
+         20 outbox    hash    kind and id -> what is handed over to another queue
+         21 outgoing  zset    the same -> wall ms from when it is to be delivered (again)
+         22 blocked   zset    id -> wall ms since when it waits for its parts
+         23 parts     hash    id -> its parts, packed, and what goes with them
 ARGV     1 repair     int     1: put right what is wrong
          2 key        16 bytes, 1 to 100 times
 RETURNS  for each, in order: 1 when its holder has ended or is not there, else 0
@@ -29,7 +33,7 @@ COST     O(count * log N)
 if #ARGV < 2 or #ARGV > 101 then
   return redis.error_reply('INVALID keys: 1 to 100 are expected')
 end
-local LIVE = { pending = true, active = true, scheduled = true, retry = true, parked = true, held = true }
+local LIVE = { pending = true, active = true, scheduled = true, retry = true, parked = true, held = true, blocked = true }
 local reply = {}
 for index = 2, #ARGV do
   local held, is_wrong = redis.call('HGET', UNIQUE, ARGV[index]), 0

@@ -20,8 +20,12 @@ KEYS     1 body       hash    id -> head and what the worker needs
          17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
          18 keys      hash    limit key -> slots given and wanted, tag, tokens
          19 rates     zset    limit key -> wall ms from when another job of it may run
+         20 outbox    hash    kind and id -> what is handed over to another queue
+         21 outgoing  zset    the same -> wall ms from when it is to be delivered (again)
+         22 blocked   zset    id -> wall ms since when it waits for its parts
+         23 parts     hash    id -> its parts, packed, and what goes with them
 ARGV     1 now        us      empty: the server's time
-RETURNS  scheduled, pending, active, retry, parked, dead, completed, cancelled, held, now, wall ms since when the oldest of those that are next is pending (0 none),
+RETURNS  scheduled, pending, active, retry, parked, dead, completed, cancelled, held, blocked, now, wall ms since when the oldest of those that are next is pending (0 none),
          of the earliest job that is due (0 none), 1 when paused, the reason, when it resumes by itself, then names and numbers of the counters
 COST     O(log N)
 ]]
@@ -30,7 +34,7 @@ COST     O(log N)
 local BAND = 4398046511104
 local COUNTERS = {
   'enqueued', 'claimed', 'completed', 'failed', 'retried', 'dead', 'cancelled', 'lost', 'stale', 'snoozed', 'released', 'parked',
-  'expired',
+  'expired', 'split',
 }
 local time = redis.call('TIME')
 local now = math.floor((tonumber(ARGV[1]) or time[1] * 1000000 + time[2]) / 1000)
@@ -62,7 +66,7 @@ end
 local reply = {
   redis.call('ZCARD', SCHEDULED), redis.call('ZCARD', PENDING) + redis.call('ZCARD', SUSPECTS), redis.call('ZCARD', ACTIVE),
   redis.call('ZCARD', RETRY), redis.call('ZCARD', PARKED), redis.call('ZCARD', DEAD), redis.call('ZCARD', COMPLETED),
-  redis.call('ZCARD', CANCELLED), redis.call('ZCARD', HELD), now, oldest, due, is_paused and 1 or 0, is_paused and pause[2] or '', is_paused and resumes_at or 0,
+  redis.call('ZCARD', CANCELLED), redis.call('ZCARD', HELD), redis.call('ZCARD', BLOCKED), now, oldest, due, is_paused and 1 or 0, is_paused and pause[2] or '', is_paused and resumes_at or 0,
 }
 local counters = redis.call('HMGET', CONF, unpack(COUNTERS))
 for index, name in ipairs(COUNTERS) do

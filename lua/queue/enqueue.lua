@@ -20,6 +20,10 @@ KEYS     1 body       hash    id -> head and what the worker needs
          17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
          18 keys      hash    limit key -> slots given and wanted, tag, tokens
          19 rates     zset    limit key -> wall ms from when another job of it may run
+         20 outbox    hash    kind and id -> what is handed over to another queue
+         21 outgoing  zset    the same -> wall ms from when it is to be delivered (again)
+         22 blocked   zset    id -> wall ms since when it waits for its parts
+         23 parts     hash    id -> its parts, packed, and what goes with them
 ARGV     1 now        us      empty: the server's time
          2 large_from bytes   bodies of this size go into `large`
          3 job        packed  1 to 100 times: see pack_job in queue_scripts.py
@@ -31,7 +35,7 @@ COST     O(count * log N)
 if #ARGV < 3 or #ARGV > 102 then
   return redis.error_reply('INVALID jobs: 1 to 100 are expected')
 end
-local jobs, ids = read_jobs(3)
+local jobs, ids = read_jobs({ unpack(ARGV, 3) })
 if not jobs then
   return redis.error_reply('INVALID jobs: ' .. ids)
 end

@@ -20,6 +20,10 @@ KEYS     1 body       hash    id -> head and what the worker needs
          17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
          18 keys      hash    limit key -> slots given and wanted, tag, tokens
          19 rates     zset    limit key -> wall ms from when another job of it may run
+         20 outbox    hash    kind and id -> what is handed over to another queue
+         21 outgoing  zset    the same -> wall ms from when it is to be delivered (again)
+         22 blocked   zset    id -> wall ms since when it waits for its parts
+         23 parts     hash    id -> its parts, packed, and what goes with them
 ARGV     1 now        us      empty: the server's time
          2 run        text    empty: the server's run id
          3 state      text    dead, completed, cancelled, parked, scheduled or retry
@@ -30,6 +34,7 @@ COST     O(count * log N)
 ]]
 --- @include "queue/moves"
 --- @include "queue/open_queue"
+--- @include "queue/wake"
 local SETS = {
   dead = DEAD, completed = COMPLETED, cancelled = CANCELLED, parked = PARKED, scheduled = SCHEDULED, retry = RETRY,
 }
@@ -47,12 +52,18 @@ if #ids > 0 then
   for index, id in ipairs(ids) do
     if redis.call('ZREM', set, id) == 1 then
       if bodies[index] then
+        if set == PARKED or set == SCHEDULED or set == RETRY then
+          report(queue, id, 3, 'purged')
+        end
         release_unique(UNIQUE, select(3, read_head(bodies[index])), id)
       end
       forget(id)
       removed = removed + 1
     end
   end
+end
+if queue.has_posted then
+  wake_one(WAKE)
 end
 close_queue(queue, CONF)
 return removed

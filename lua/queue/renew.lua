@@ -20,12 +20,16 @@ KEYS     1 body       hash    id -> head and what the worker needs
          17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
          18 keys      hash    limit key -> slots given and wanted, tag, tokens
          19 rates     zset    limit key -> wall ms from when another job of it may run
+         20 outbox    hash    kind and id -> what is handed over to another queue
+         21 outgoing  zset    the same -> wall ms from when it is to be delivered (again)
+         22 blocked   zset    id -> wall ms since when it waits for its parts
+         23 parts     hash    id -> its parts, packed, and what goes with them
 ARGV     1 now        us      empty: the server's time
          2 run        text    empty: the server's run id
          3 worker     16 bytes
          4 lease      ms
          5 held       packed  1 to 200 pairs of an id and a fence: see pack_held in queue_scripts.py
-RETURNS  for each 0 held, 1 lost, 2 held and to be cancelled, 3 held but past its hard end, and not prolonged
+RETURNS  for each 0 held, 1 lost, 2 held and to be cancelled, 3 held but past its hard end, and not prolonged, 4 held and to be stopped
 COST     O(count * log N)
 ]]
 --- @include "queue/step_keys"
@@ -52,7 +56,7 @@ for index, id in ipairs(ids) do
   else
     prolonged[#prolonged + 1] = math.min(queue.clock + lease, meta.hard)
     prolonged[#prolonged + 1] = id
-    reply[index] = has_flag(meta, CANCELLING) and 2 or 0
+    reply[index] = has_flag(meta, CANCELLING) and 2 or has_flag(meta, STOPPING) and 4 or 0
   end
 end
 if #prolonged > 0 then

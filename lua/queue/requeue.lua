@@ -20,6 +20,10 @@ KEYS     1 body       hash    id -> head and what the worker needs
          17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
          18 keys      hash    limit key -> slots given and wanted, tag, tokens
          19 rates     zset    limit key -> wall ms from when another job of it may run
+         20 outbox    hash    kind and id -> what is handed over to another queue
+         21 outgoing  zset    the same -> wall ms from when it is to be delivered (again)
+         22 blocked   zset    id -> wall ms since when it waits for its parts
+         23 parts     hash    id -> its parts, packed, and what goes with them
 ARGV     1 now        us      empty: the server's time
          2 run        text    empty: the server's run id
          3 id         16 bytes, 1 to 100 times
@@ -38,7 +42,7 @@ local reply, moved = {}, 0
 for index = 3, #ARGV do
   local id, result, holder = ARGV[index], 3, ''
   local name, set = state_of(id)
-  local body = name and name ~= 'pending' and name ~= 'active' and name ~= 'completed' and name ~= 'held' and redis.call('HGET', BODY, id)
+  local body = name and name ~= 'pending' and name ~= 'active' and name ~= 'completed' and name ~= 'held' and name ~= 'blocked' and redis.call('HGET', BODY, id)
   if body then
     local _, _, unique = read_head(body)
     local other = unique ~= '' and unique_holder(UNIQUE, unique, queue.now)

@@ -21,8 +21,12 @@ KEYS     1 body       hash    id -> head and what the worker needs
          17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
          18 keys      hash    limit key -> slots given and wanted, tag, tokens
          19 rates     zset    limit key -> wall ms from when another job of it may run
-         20 calls     hash    worker and lane -> the last call's number and reply
-         21 workers   zset    worker -> wall ms of its last call
+         20 outbox    hash    kind and id -> what is handed over to another queue
+         21 outgoing  zset    the same -> wall ms from when it is to be delivered (again)
+         22 blocked   zset    id -> wall ms since when it waits for its parts
+         23 parts     hash    id -> its parts, packed, and what goes with them
+         24 calls     hash    worker and lane -> the last call's number and reply
+         25 workers   zset    worker -> wall ms of its last call
 ARGV     1 now        us      empty: the server's time
          2 run        text    empty: the server's run id
          3 worker     16 bytes
@@ -35,7 +39,8 @@ ARGV     1 now        us      empty: the server's time
          10 max_lost  int     leases that a job may lose
          11 completed packed  0 to 64 pairs of an id and a fence: runs that completed and leave nothing
          12 finishes  packed  0 to 64 other ends of runs: see pack_finishes in queue_scripts.py
-RETURNS  now, 1 when more could be claimed, wall ms of the earliest job that is due later (0 none), 1 when paused, the fence,
+RETURNS  now, 1 when more could be claimed, wall ms of the earliest job that is due later (0 none), 1 when paused, the fence, how many
+         entries of the outbox are to be delivered,
          an array with 0 done, 1 stale or 2 cancelled for each completed and then each other finish, and of each claimed job id, body, attempts, lost and wall ms
          since when it was pending
 COST     O((finishes + claim + 100) * log N)
@@ -45,7 +50,7 @@ COST     O((finishes + claim + 100) * log N)
 --- @include "queue/tend"
 --- @include "queue/claim_jobs"
 --- @include "queue/wake"
-local CALLS, WORKERS = KEYS[20], KEYS[21]
+local CALLS, WORKERS = KEYS[24], KEYS[25]
 local LANES, FORGET_AFTER = 16, 3600000
 local worker, lane, call, completed, finishes = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[11], ARGV[12]
 local claim = { most = tonumber(ARGV[6]), suspects = ARGV[7] == '1', lease = tonumber(ARGV[8]), hard = tonumber(ARGV[9]) }
@@ -61,7 +66,7 @@ if not (claim.most and claim.most >= 0 and claim.most <= 64 and claim.lease and 
 end
 
 local function answer(kept, bodies)
-  local reply = { kept.now, kept.more, kept.next_due, kept.paused, kept.fence, kept.finished }
+  local reply = { kept.now, kept.more, kept.next_due, kept.paused, kept.fence, kept.outgoing, kept.finished }
   for index, job in ipairs(kept.claimed) do
     if bodies[index] then
       reply[#reply + 1] = job[1]
@@ -130,6 +135,7 @@ local is_earlier = queue.earliest and queue.earliest == kept.next_due
 if (left > 0 or is_for_others or is_earlier) and not queue.is_paused then
   wake_one(WAKE)
 end
+kept.outgoing = redis.call('ZCOUNT', OUTGOING, '-inf', queue.now)
 redis.call('ZADD', WORKERS, queue.now, worker)
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', WORKERS, '-inf', queue.now - FORGET_AFTER, 'LIMIT', 0, 5)) do
   redis.call('ZREM', WORKERS, gone)

@@ -20,6 +20,10 @@ KEYS     1 body       hash    id -> head and what the worker needs
          17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
          18 keys      hash    limit key -> slots given and wanted, tag, tokens
          19 rates     zset    limit key -> wall ms from when another job of it may run
+         20 outbox    hash    kind and id -> what is handed over to another queue
+         21 outgoing  zset    the same -> wall ms from when it is to be delivered (again)
+         22 blocked   zset    id -> wall ms since when it waits for its parts
+         23 parts     hash    id -> its parts, packed, and what goes with them
 ARGV     1 id         16 bytes, 1 to 1,000 times
 RETURNS  for each, in order: state (empty when the queue does not have it), score, meta (packed, see unpack_meta in queue_scripts.py), the
          body's head and what the worker needs of it, result

@@ -13,6 +13,7 @@ class Flags:
     is_lost: bool = False
     is_cancelled: bool = False
     fence: int = 7
+    is_stopped: bool = False
 
 
 def a_job(id_: str = "00" * 16, *, attempt: int = 1, flags: Flags | None = None) -> JobContext:
@@ -21,6 +22,14 @@ def a_job(id_: str = "00" * 16, *, attempt: int = 1, flags: Flags | None = None)
 
 def test_the_last_attempt_leaves_none() -> None:
     assert [a_job(attempt=number).attempts_left for number in (1, 4, 5, 6)] == [4, 1, 0, 0]
+
+
+def test_a_stop_is_looked_up_when_asked() -> None:
+    flags = Flags()
+    job = a_job(flags=flags)
+    seen = [job.stopped, a_job().stopped]
+    flags.is_stopped = True
+    assert [*seen, job.stopped] == [False, False, True]
 
 
 def test_lost_and_cancelled_are_looked_up_when_asked() -> None:

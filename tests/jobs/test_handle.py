@@ -9,7 +9,7 @@ import pytest
 
 from ropeline.jobs.app import Jobs
 from ropeline.jobs.errors import JobFailed, ResultGone
-from ropeline.jobs.handle import JobHandle, _pauses
+from ropeline.jobs.handle import JobHandle, pauses
 from ropeline.jobs.ids import new_id
 from ropeline.jobs.records import Finish, FinishKind, JobState
 from ropeline.lua.errors import ConfigurationError
@@ -121,10 +121,10 @@ async def test_waiting_ends_when_its_time_is_over(app: Jobs) -> None:
 
 
 def test_waiting_asks_after_pauses_that_grow_from_20_to_500_ms() -> None:
-    pauses = list(islice(_pauses(), 30))
-    assert pauses[0] == 0.02
-    assert pauses[-1] == 0.5
-    assert all(after == pytest.approx(min(before * 1.5, 0.5)) for before, after in pairwise(pauses))
+    first = list(islice(pauses(), 30))
+    assert first[0] == 0.02
+    assert first[-1] == 0.5
+    assert all(after == pytest.approx(min(before * 1.5, 0.5)) for before, after in pairwise(first))
 
 
 async def test_two_handles_of_one_job_are_equal(app: Jobs) -> None:

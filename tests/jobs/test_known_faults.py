@@ -16,7 +16,7 @@ from ropeline.jobs.records import EnqueueResult, Finish, FinishKind, FinishResul
 from ropeline.lua.errors import StoreRefused
 from ropeline.lua.keys import QueueKeys
 from ropeline.lua.loader import load_script, script_names
-from tests.jobs.brokers.stage import DAY, NAMESPACE, Stage, new_id, open_stage
+from tests.jobs.brokers.stage import DAY, ENDS, NAMESPACE, Stage, new_id, open_stage
 from tests.servers import Cluster, Server, patient
 
 HOUR = 3_600_000
@@ -150,7 +150,7 @@ async def test_t09_a_worker_that_lost_its_job_changes_nothing_any_more(stage: St
     taken = await owner.claim_one()
     before = await snapshot(stage, store)
     assert await late.renew(job) == [Renewal.LOST]
-    for kind in FinishKind:
+    for kind in ENDS:
         assert await late.finish(job, kind) is FinishResult.STALE
     assert await snapshot(stage, store) == before
     assert await owner.finish(taken, FinishKind.COMPLETED) is FinishResult.DONE

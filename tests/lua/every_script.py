@@ -10,7 +10,17 @@ from ropeline.lua.cron_scripts import CronScripts, DefineResult, FireResult
 from ropeline.lua.keys import CronKeys, DirectoryKeys, LockKeys, QueueKeys, TenantKeys, locks_key
 from ropeline.lua.line_settings import LineSettings
 from ropeline.lua.lock_scripts import Acquired, Extended, Gone, HeldLock, LockListScripts, LockScripts, Released
-from ropeline.lua.queue_scripts import QueueScripts, pack_finishes, pack_held, pack_job, pack_limit
+from ropeline.lua.queue_scripts import (
+    QueueScripts,
+    pack_finishes,
+    pack_held,
+    pack_job,
+    pack_jobs,
+    pack_limit,
+    pack_outgoing,
+    pack_part,
+    pack_split,
+)
 from ropeline.lua.results import LineHead, Outcome, StaleSettings, Verdict
 from ropeline.lua.scripts import DirectoryScripts, LineScripts
 from ropeline.lua.visits import Departure, Visit
@@ -28,7 +38,14 @@ class Wrapper:
 
 def queue_keys(script: str) -> tuple[str, ...]:
     keys = QueueKeys("jobs", "prod", "default")
-    special = {"queue/step": keys.step(), "queue/pause": keys.pause()}
+    special = {
+        "queue/step": keys.step(),
+        "queue/pause": keys.pause(),
+        "queue/hand_out": keys.outbox(),
+        "queue/settle": keys.outbox(),
+        "queue/take_over": keys.take_over(),
+        "queue/forget": keys.forget(),
+    }
     return special.get(script, keys.jobs())
 
 
@@ -140,17 +157,44 @@ async def call_queue(client: CommandClient, name: str) -> None:
         1,
     ]
     assert await queue.cancel(id=ids[4]) == "active"
+    next_id = os.urandom(16)
+    name_, jobs_ = b"\1" + next_id, pack_jobs([pack_job(next_id, b"next", delay=60_000)])
     ends = pack_finishes(
         [
-            (0, ids[0], fence, 0, b"", b"result", 60_000, b""),
-            (1, ids[1], fence, 60_000, b"it failed", b"", 0, b""),
-            (4, ids[2], fence, 0, b"it failed", b"", 0, b"discarded"),
-            (5, ids[3], fence, 0, b"", b"", 0, b"a:task"),
-            (1, ids[4], fence, 0, b"", b"", 0, b""),
+            (0, ids[0], fence, 0, b"", b"result", 60_000, b"", pack_outgoing([(name_, 1, name, jobs_)])),
+            (1, ids[1], fence, 60_000, b"it failed", b"", 0, b"", b""),
+            (4, ids[2], fence, 0, b"it failed", b"", 0, b"discarded", b""),
+            (5, ids[3], fence, 0, b"", b"", 0, b"a:task", b""),
+            (1, ids[4], fence, 0, b"", b"", 0, b"", b""),
         ]
     )
     ended = await step(2, pack_held([(ids[0], fence + 1)]), ends)
     assert ended.finished == [1, 0, 0, 0, 0, 2]
+    assert ended.outgoing == 1
+    [entry] = await queue.hand_out(limit=20, again=30_000)
+    assert (entry.name, entry.tries, entry.kind, entry.queue, entry.content) == (name_, 1, 1, name, jobs_)
+    assert await queue.hand_out(limit=20, again=30_000) == []
+    assert [await queue.take_over([name_ + jobs_], remember=9000) for _ in range(2)] == [1, 0]
+    assert [await queue.settle([name_]) for _ in range(2)] == [1, 0]
+    await queue.forget([name_], remember=1000)
+    parent, part = os.urandom(16), os.urandom(16)
+    await queue.enqueue([pack_job(parent, b"whole", priority=9)])
+    whole = await step(3, claim=1)
+    job = pack_job(part, b"part", part=pack_part(name, parent, whole.fence, 0), priority=9)
+    stops = pack_outgoing([(b"\3" + part, 3, name, part)])
+    brings = pack_outgoing([(b"\1" + part, 1, name, pack_jobs([job]))])
+    order = pack_split(fails=False, total=1, body=b"joined", stops=stops, entries=brings)
+    await step(4, finishes=pack_finishes([(7, parent, whole.fence, 0, b"", b"", 0, b"", order)]))
+    assert (await queue.depths()).blocked == 1
+    assert await queue.stop(id=parent) == "blocked"
+    assert [entry.kind for entry in await queue.hand_out(limit=20, again=9000)] == [1, 3]
+    await queue.report([b"\2" + pack_part("", parent, whole.fence, 0)[:-1] + b"\0result", b"\3" + part])
+    await queue.settle([b"\1" + part, b"\3" + part])
+    joined = await step(5, claim=1)
+    assert joined.jobs[0] == parent
+    await step(6, pack_held([(parent, joined.fence)]))
+    assert await queue.cancel(id=next_id) == "cancelled"
+    assert await queue.purge(state="cancelled", limit=1, ids=[next_id]) == 1
     depths = await queue.depths()
     assert (depths.completed, depths.retry, depths.dead, depths.parked, depths.cancelled, depths.scheduled) == (1,) * 6
     views = await queue.view(ids)

@@ -28,6 +28,7 @@ FLAGS = {
     "line/visit": "",
     "directory/claim_routes": "",
     "queue/enqueue": "",
+    "queue/take_over": "",
     "cron/define": "",
     "cron/fire": "",
     "lock/acquire": "",
@@ -202,7 +203,7 @@ async def test_every_key_is_in_the_data_dictionary(fresh_server: Server, tenant_
         documented = documented.replace(f"lock:{tenant_name}}}", "lock:name}").replace(f":{tenant_name}}}", ":queue}")
         assert f"| `{documented}` |" in dictionary
     directory, queue = DirectoryKeys("gate"), QueueKeys("jobs", "stage", "queue")
-    of_all = (*TenantKeys("gate", "tenant").line(), directory.tenants, directory.hosts, *queue.step())
+    of_all = (*TenantKeys("gate", "tenant").line(), directory.tenants, directory.hosts, *queue.step(), *queue.forget())
     of_locks = (*LockKeys("jobs", "stage", "name").lock(), locks_key("jobs", "stage"))
     of_locks += CronKeys("jobs", "stage", "queue").cron()
     for documented in (*of_all, queues_key("jobs", "stage"), *of_locks):

@@ -13,6 +13,7 @@ local function hold(queue, id, body, packed, lease)
   local ready = has_flag(meta, LIMITED) and meta.at or lease.score % BAND
   meta.unique = unique
   meta.flags = (lease.is_suspect and SUSPECT or 0) + (is_set(flags, IS_LARGE) and LARGE or 0) + (is_set(flags, IS_LIMITED) and LIMITED or 0)
+  meta.flags = meta.flags + (is_set(flags, IS_PART) and PART or 0) + (is_set(flags, IS_JOINED) and JOINED or 0)
   meta.fence, meta.worker, meta.at, meta.hard, meta.score = queue.fence, lease.worker, queue.now, lease.hard, lease.score
   return pack_meta(meta), meta.attempts, meta.lost, ready
 end

@@ -1,25 +1,36 @@
 --- @include "queue/moves"
+--- @include "queue/split"
 -- finish_runs(queue, worker, completed, finishes): carries out the runs that completed and left nothing (pairs of an id and a
 -- fence), then the other finishes, in order; for each 0 done, 1 stale, 2 cancelled. Both are packed as queue_scripts.py says.
-local COMPLETE, AGAIN, SNOOZE, RELEASE, DIE, PARK, STOPPED = 0, 1, 2, 3, 4, 5, 6
+local COMPLETE, AGAIN, SNOOZE, RELEASE, DIE, PARK, STOPPED, SPLIT = 0, 1, 2, 3, 4, 5, 6, 7
 local PAIR = 24
 
 local function read_finishes(blob)
   local finishes, ids, at = {}, {}, 1
   while at <= #blob do
     local finish = {}
-    finish.kind, finish.id, finish.fence, finish.delay, finish.keep, finish.error, finish.result, finish.detail, at =
-      struct.unpack('<Bc16dddHc0Ic0Bc0', blob, at)
+    finish.kind, finish.id, finish.fence, finish.delay, finish.keep, finish.error, finish.result, finish.detail, finish.hand_over, at =
+      struct.unpack('<Bc16dddHc0Ic0Bc0Ic0', blob, at)
     finishes[#finishes + 1] = finish
     ids[#ids + 1] = finish.id
   end
   return finishes, ids
 end
 
+-- is_to_end(meta, kind): whether a run that did not complete is the job's last: it was cancelled, or told to stop.
+local function is_to_end(meta, kind)
+  return kind ~= COMPLETE and (has_flag(meta, CANCELLING) or (has_flag(meta, STOPPING) and kind ~= DIE))
+end
+
 local function finish_run(queue, finish, meta)
   local id, kind = finish.id, finish.kind
   if kind == COMPLETE then
     count(queue, 'completed', 1)
+    if finish.hand_over ~= '' and not has_flag(meta, CANCELLING) and not has_flag(meta, STOPPING) then
+      post_all(queue, has_flag(meta, PART) and pass_on(finish.hand_over, id) or finish.hand_over)
+    elseif has_flag(meta, PART) then
+      report(queue, id, 0, finish.result)
+    end
     release_unique(UNIQUE, meta.unique, id)
     give_up(queue, id, meta)
     if finish.keep > 0 then
@@ -32,9 +43,12 @@ local function finish_run(queue, finish, meta)
     if has_flag(meta, LARGE) then
       redis.call('HDEL', LARGE_BODY, id)
     end
+    if has_flag(meta, JOINED) then
+      drop_parts(id)
+    end
     return true
   end
-  if kind == STOPPED or has_flag(meta, CANCELLING) then
+  if kind == STOPPED or is_to_end(meta, kind) then
     call_off(queue, id, meta)
   elseif kind == AGAIN or kind == SNOOZE then
     local set = RETRY
@@ -67,6 +81,9 @@ local function finish_run(queue, finish, meta)
     else
       restart(queue, id, meta)
     end
+  elseif kind == SPLIT then
+    block(queue, id, meta, finish.hand_over)
+    count(queue, 'split', 1)
   elseif kind == DIE then
     meta.attempts = meta.attempts + 1
     count(queue, 'failed', 1)
@@ -112,6 +129,12 @@ local function complete_runs(queue, worker, blob, answers)
         local meta = unpack_meta(packed)
         release_unique(UNIQUE, meta.unique, id)
         give_up(queue, id, meta)
+        if has_flag(meta, PART) then
+          report(queue, id, 0, '')
+        end
+        if has_flag(meta, JOINED) then
+          drop_parts(id)
+        end
         if has_flag(meta, LARGE) then
           redis.call('HDEL', LARGE_BODY, id)
         end
@@ -143,8 +166,7 @@ local function finish_runs(queue, worker, completed, finishes)
       local meta = unpack_meta(packed)
       ended[finish.id] = true
       active[#active + 1] = finish.id
-      local stops = has_flag(meta, CANCELLING) and finish.kind ~= COMPLETE
-      answer = stops and 2 or 0
+      answer = is_to_end(meta, finish.kind) and 2 or 0
       if finish_run(queue, finish, meta) then
         gone[#gone + 1] = finish.id
       end

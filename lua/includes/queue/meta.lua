@@ -1,5 +1,5 @@
 -- What is known of a job besides its body, packed: see the data dictionary. A plain pending or scheduled job has none.
-local CANCELLING, SUSPECT, LARGE, LIMITED, WAITS = 1, 2, 4, 8, 16
+local CANCELLING, SUSPECT, LARGE, LIMITED, WAITS, PART, JOINED, STOPPING = 1, 2, 4, 8, 16, 32, 64, 128
 local NOBODY = string.rep('\0', 16)
 
 -- unpack_meta(packed): a table, with the defaults of a plain job where there is none.

@@ -3,9 +3,22 @@
 --- @include "queue/close_queue"
 --- @include "queue/limits"
 --- @include "queue/meta"
+--- @include "queue/outbox"
 --- @include "queue/score"
 --- @include "queue/unique_key"
 -- How a job gets into the state that it is in next. Each leaves its old state to the caller.
+
+-- drop_parts(id): removes what is known of the parts of a job.
+local function drop_parts(id)
+  local packed = redis.call('HGET', PARTS, id)
+  if packed then
+    local fields = { id, id .. 'b', id .. 's' }
+    for index = 0, struct.unpack('<H', packed) - 1 do
+      fields[#fields + 1] = id .. struct.pack('<H', index)
+    end
+    redis.call('HDEL', PARTS, unpack(fields))
+  end
+end
 
 -- forget(id): removes every trace of a job that has left its last state.
 local function forget(id)
@@ -13,10 +26,12 @@ local function forget(id)
   redis.call('HDEL', LARGE_BODY, id)
   redis.call('HDEL', META, id)
   redis.call('HDEL', RESULT, id)
+  drop_parts(id)
 end
 
 -- bury(queue, id, meta, reason, error): makes it a dead letter.
 local function bury(queue, id, meta, reason, error)
+  report(queue, id, 1, string.sub(reason .. ': ' .. error, 1, 1024))
   give_up(queue, id, meta)
   release_unique(UNIQUE, meta.unique, id)
   meta.reason, meta.error, meta.at, meta.fence, meta.flags = string.sub(reason, 1, 255), string.sub(error, 1, 1024), queue.now, 0, 0
@@ -27,6 +42,7 @@ end
 
 -- call_off(queue, id, meta): ends it as cancelled.
 local function call_off(queue, id, meta)
+  report(queue, id, 2, 'cancelled')
   give_up(queue, id, meta)
   release_unique(UNIQUE, meta.unique, id)
   meta.at, meta.fence, meta.flags = queue.now, 0, 0

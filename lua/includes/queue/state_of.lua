@@ -4,6 +4,7 @@
 local STATES = {
   { 'pending', PENDING }, { 'active', ACTIVE }, { 'scheduled', SCHEDULED }, { 'retry', RETRY }, { 'pending', SUSPECTS },
   { 'dead', DEAD }, { 'completed', COMPLETED }, { 'cancelled', CANCELLED }, { 'parked', PARKED },
+  { 'blocked', BLOCKED },
 }
 
 -- is_waiting(id, packed): whether a job waits for a slot of its key.

@@ -1,13 +1,12 @@
 --- @include "queue/moves"
 --- @include "queue/wake"
--- read_jobs(first): the jobs that pack_job in queue_scripts.py made, from ARGV[first] on, and their ids; or nil and what is wrong.
+-- read_jobs(all): the jobs that pack_job in queue_scripts.py made, and their ids; or nil and what is wrong.
 local HEAD = '<c16BBddd'
 local HEAD_LENGTH, LIMIT_LENGTH = 42, 26
 
-local function read_jobs(first)
+local function read_jobs(all)
   local jobs, ids = {}, {}
-  for index = first, #ARGV do
-    local packed = ARGV[index]
+  for _, packed in ipairs(all) do
     if #packed < HEAD_LENGTH then
       return nil, 'one is too short'
     end
@@ -21,10 +20,16 @@ local function read_jobs(first)
       limit = string.sub(packed, starts, starts + LIMIT_LENGTH - 1)
       starts = starts + LIMIT_LENGTH
     end
+    local part = ''
+    if is_set(flags, IS_PART) then
+      local name = struct.unpack('<Bc0', packed, starts + PART_LENGTH)
+      part = string.sub(packed, starts, starts + PART_LENGTH + #name)
+      starts = starts + #part
+    end
     -- Made at once, a table is not made anew for each part that comes to it.
     local job = {
       id = id, flags = flags, priority = priority, due = due, delay = delay, unique_for = unique_for,
-      unique = unique, limit = limit, body = string.sub(packed, starts),
+      unique = unique, limit = limit, part = part, body = string.sub(packed, starts),
     }
     if job.priority > 9 or not (job.due >= 0 and job.due < BAND and job.delay >= 0 and job.delay < BAND and job.unique_for >= 0) then
       return nil, 'priority, due, delay or unique_for is out of range'
@@ -66,7 +71,7 @@ local function take_in(jobs, ids, now, large_from)
         job.body = ''
       end
       bodies[#bodies + 1] = job.id
-      bodies[#bodies + 1] = string.char(flags, job.priority) .. job.unique .. job.limit .. job.body
+      bodies[#bodies + 1] = string.char(flags, job.priority) .. job.unique .. job.limit .. job.part .. job.body
       local due = math.max(job.due, job.delay > 0 and now + job.delay or 0)
       if due > now then
         scheduled[#scheduled + 1] = due

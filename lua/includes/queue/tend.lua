@@ -18,7 +18,7 @@ local function reap(queue, max_lost)
     local meta = unpack_meta(metas[index])
     if redis.call('HEXISTS', BODY, id) == 0 then
       forget(id)
-    elseif has_flag(meta, CANCELLING) then
+    elseif has_flag(meta, CANCELLING) or has_flag(meta, STOPPING) then
       count(queue, 'lost', 1)
       call_off(queue, id, meta)
     else

@@ -26,10 +26,12 @@ from ropeline.jobs.records import (
 )
 from tests.servers import patient
 
-__all__ = ["BROKERS", "DAY", "Stage", "TestTime", "Worker", "open_stage"]
+__all__ = ["BROKERS", "DAY", "ENDS", "Stage", "TestTime", "Worker", "open_stage"]
 
 BROKERS = ["memory", "redis"]
 DAY = 86_400_000
+ENDS = [kind for kind in FinishKind if kind is not FinishKind.SPLIT]
+"""How a run may end that needs no more to be said."""
 NAMESPACE = "broker-tests"
 _stages = itertools.count(1)
 _ids = itertools.count(1)

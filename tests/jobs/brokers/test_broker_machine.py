@@ -30,7 +30,7 @@ from ropeline.jobs.records import (
 from ropeline.lua.client import Client
 from ropeline.lua.keys import QueueKeys, queues_key
 from tests.jobs.brokers.ledger import Ledger
-from tests.jobs.brokers.stage import DAY, NAMESPACE, TestTime
+from tests.jobs.brokers.stage import DAY, ENDS, NAMESPACE, TestTime
 from tests.servers import Server
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ new_jobs = st.fixed_dictionaries(
 finishes = st.fixed_dictionaries(
     {
         "which": st.sampled_from([0, 0, 1, 1, 2, 3, 4, 5, 20, 1_000]),
-        "kind": st.sampled_from([*FinishKind, FinishKind.COMPLETED, FinishKind.RETRY, FinishKind.RELEASE]),
+        "kind": st.sampled_from([*ENDS, FinishKind.COMPLETED, FinishKind.RETRY, FinishKind.RELEASE]),
         "delay": short_times,
         "keep": st.sampled_from([0, 0, 3_000, 50_000]),
         "error": st.sampled_from([b"", b"it broke", b"\xff" * 1_030]),

@@ -6,7 +6,7 @@ import pytest
 
 from ropeline.jobs.records import Finish, FinishKind, FinishResult, JobState, NewJob
 from ropeline.lua.errors import StoreError
-from tests.jobs.brokers.stage import Stage, new_id
+from tests.jobs.brokers.stage import ENDS, Stage, new_id
 
 
 async def test_a_claimed_job_is_active_and_carries_what_the_worker_needs(stage: Stage) -> None:
@@ -218,7 +218,7 @@ async def test_a_job_of_an_unknown_type_is_parked_and_waits_for_a_worker_that_kn
     assert await stage.counters() == {"enqueued": 1, "claimed": 1, "parked": 1}
 
 
-@pytest.mark.parametrize("kind", list(FinishKind))
+@pytest.mark.parametrize("kind", ENDS)
 async def test_a_finish_counts_once(stage: Stage, kind: FinishKind) -> None:
     worker, job = await stage.active()
     finish = Finish(kind, job.id, job.fence, delay=100, keep=1000, detail=b"word")
@@ -230,7 +230,7 @@ async def test_a_finish_counts_once(stage: Stage, kind: FinishKind) -> None:
     assert (await stage.counters())["stale"] == 2
 
 
-@pytest.mark.parametrize("kind", list(FinishKind))
+@pytest.mark.parametrize("kind", ENDS)
 async def test_a_late_finish_of_a_lease_that_went_to_another_changes_nothing(stage: Stage, kind: FinishKind) -> None:
     late, job = await stage.active()
     await stage.pass_time(60_000)

@@ -291,6 +291,7 @@ async def test_depths_count_every_state_and_tell_what_is_due(stage: Stage) -> No
         "released": 0,
         "parked": 1,
         "expired": 0,
+        "split": 0,
     }
 
 

@@ -1,0 +1,42 @@
+#!lua flags=allow-oom
+--[[
+stop: keeps a job from starting, asks it to end if it runs, or asks its parts.
+KEYS     1 body       hash    id -> head and what the worker needs
+         2 large      hash    id -> what the worker needs, where that is large
+         3 meta       hash    id -> lease, attempts, error, packed
+         4 result     hash    id -> what a completed job left
+         5 unique     hash    unique key -> holder and end
+         6 pending    zset    id -> priority and wall ms since when it may run
+         7 suspects   zset    id -> the same, of jobs that have lost a lease
+         8 scheduled  zset    id -> wall ms from when it may run
+         9 retry      zset    id -> wall ms from when it may run again
+         10 active    zset    id -> end of the lease, queue clock
+         11 parked    zset    id -> wall ms since when
+         12 dead      zset    id -> wall ms since when
+         13 completed zset    id -> wall ms until when it is kept
+         14 cancelled zset    id -> wall ms since when
+         15 conf      hash    clocks, pause, counters
+         16 wake      list    at most one token for an idle worker
+         17 held      zset    0 -> limit key, place and id of a job whose key is at its limit
+         18 keys      hash    limit key -> slots given and wanted, tag, tokens
+         19 rates     zset    limit key -> wall ms from when another job of it may run
+         20 outbox    hash    kind and id -> what is handed over to another queue
+         21 outgoing  zset    the same -> wall ms from when it is to be delivered (again)
+         22 blocked   zset    id -> wall ms since when it waits for its parts
+         23 parts     hash    id -> its parts, packed, and what goes with them
+ARGV     1 now        us      empty: the server's time
+         2 run        text    empty: the server's run id
+         3 id         16 bytes
+RETURNS  the name of the state that the job is in now, empty when the queue does not have it
+COST     O(log N)
+]]
+--- @include "queue/split"
+--- @include "queue/open_queue"
+--- @include "queue/wake"
+local queue = open_queue(CONF, ARGV[1], ARGV[2])
+local state = stop(queue, ARGV[3])
+if queue.has_posted then
+  wake_one(WAKE)
+end
+close_queue(queue, CONF)
+return state

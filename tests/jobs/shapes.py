@@ -1,0 +1,38 @@
+"""An application on each broker in turn, and a worker for it: what tests of chains and groups share."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from ropeline.jobs.app import Jobs
+from ropeline.jobs.background import end
+from ropeline.jobs.worker import Worker, WorkerSettings
+
+__all__ = ["new_app", "working"]
+
+SETTINGS = WorkerSettings(queues={"default": 1, "mail": 1}, concurrency=8)
+_stages = itertools.count(1)
+
+
+def new_app(url: str, *, codec: str = "json") -> Jobs:
+    """An application with a stage of its own."""
+    return Jobs(url, stage=f"shapes-{os.getpid()}-{next(_stages)}", queues=["mail", "elsewhere"], codec=codec)
+
+
+@asynccontextmanager
+async def working(app: Jobs, *queues: str, lease: float = 30) -> AsyncIterator[Worker]:
+    """A worker that works while the context lasts, on these queues or on two."""
+    settings = replace(SETTINGS, queues=dict.fromkeys(queues, 1)) if queues else SETTINGS
+    worker = Worker.of_app(app, replace(settings, lease=lease))
+    task = asyncio.create_task(worker.run())
+    try:
+        yield worker
+        worker.drain()
+        await task
+    finally:
+        await end([task])
