@@ -24,7 +24,7 @@ from ropeline.lua.errors import ConfigurationError
 if TYPE_CHECKING:
     from ropeline.jobs.broker import Broker
 
-__all__ = ["ChainHandle", "ChainShape", "chain", "next_job", "pack_next", "unpack_next"]
+__all__ = ["ChainHandle", "ChainShape", "chain", "id_after", "next_job", "pack_next", "unpack_next"]
 
 R = TypeVar("R")
 
@@ -46,7 +46,7 @@ class ChainShape:
         jobs = []
         for draft in self.drafts:
             jobs.append(draft.handle(id, is_new=False))
-            id = _id_after(id)  # noqa: A001 - the one of the next job
+            id = id_after(id)  # noqa: A001 - the one of the next job
         return ChainHandle(jobs, broker=self.drafts[0].task.app.broker, read=self.read, is_new=is_new)
 
     def read(self, data: bytes) -> Any:
@@ -105,7 +105,7 @@ def next_job(then: bytes, id: bytes, result: Callable[[], bytes]) -> HandOver:
     queue, job = unpack_next(then)
     envelope = unpack(job.body)
     body = pack(envelope._replace(previous=result())) if envelope.fills else job.body
-    return HandOver(queue, (job._replace(id=_id_after(id), body=body),))
+    return HandOver(queue, (job._replace(id=id_after(id), body=body),))
 
 
 def unpack_next(packed: bytes) -> tuple[str, NewJob]:
@@ -165,7 +165,7 @@ class ChainHandle(JobHandle[R]):
             self._reached += 1
 
 
-def _id_after(id: bytes) -> bytes:
+def id_after(id: bytes) -> bytes:
     """The id of the next job: it follows from the one before, which has another one each time that it is a part."""
     return derived_id("next", id)
 

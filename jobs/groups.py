@@ -28,7 +28,7 @@ from ropeline.jobs.task import JobDraft
 from ropeline.jobs.values import Unfit
 from ropeline.lua.errors import ConfigurationError
 
-__all__ = ["GATHER", "SPLIT", "chord", "gather_body", "gathered", "group", "order_of", "read_split"]
+__all__ = ["GATHER", "SPLIT", "chord", "gather_body", "gathered", "group", "order_of", "part_id", "read_split"]
 
 R = TypeVar("R")
 
@@ -141,8 +141,8 @@ def order_of(
     chunks: dict[str, list[list[NewJob]]] = defaultdict(list)
     sizes: dict[str, int] = {}
     for number, (target, job) in enumerate(parts):
-        own = derived_id("part", id, round.to_bytes(8), number.to_bytes(2))
-        part = job._replace(id=own, part=Part(queue, id, round, number))
+        place = Part(queue, id, round, number)
+        part = job._replace(id=part_id(place), part=place)
         size = sizes.get(target, 0) + len(job.body)
         if not chunks[target] or len(chunks[target][-1]) == LARGEST_HAND_OVER or size > _LARGEST_ENTRY:
             chunks[target].append([])
@@ -151,6 +151,11 @@ def order_of(
         chunks[target][-1].append(part)
     handed = tuple(HandOver(target, tuple(jobs)) for target, lists in chunks.items() for jobs in lists)
     return SplitOrder(handed, body, fails)
+
+
+def part_id(part: Part) -> bytes:
+    """The id of a part, which follows from what it is a part of: split anew, a job has other parts."""
+    return derived_id("part", part.id, part.round.to_bytes(8), part.number.to_bytes(2))
 
 
 def gathered(outcomes: Sequence[PartOutcome]) -> bytes:

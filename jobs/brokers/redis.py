@@ -44,6 +44,7 @@ from ropeline.jobs.records import (
     Outgoing,
     OutgoingKind,
     Page,
+    Part,
     PartOutcome,
     PartState,
     Progress,
@@ -453,6 +454,37 @@ class RedisBroker:
             for index, (state, data) in enumerate(zip(split.states, left, strict=True))
         )
 
+    async def missing_parts(self, queue: str, id: bytes) -> list[Part]:
+        """The parts of a job that have not reported."""
+        split = await self._split(queue, id)
+        states = b"" if split is None else split.states
+        return [Part(queue, id, 0 if split is None else split.round, n) for n, state in enumerate(states) if not state]
+
+    async def report_lost(self, part: Part) -> None:
+        """Count a part as purged that is nowhere."""
+        reference = pack_part("", part.id, part.round, part.number)[:-1]
+        report = bytes((OutgoingKind.REPORT,)) + reference + bytes((PartState.PURGED,)) + b"lost"
+        await self.scripts(part.queue).report([report])
+
+    async def outbox(self, queue: str) -> AsyncIterator[tuple[bytes, bytes]]:
+        """Name and content of every entry of the outbox, some of them more than once."""
+        key = QueueKeys(self.namespace, self.stage, queue).state("outbox")
+        async for name in self._scan("HSCAN", key):
+            entry = await self._command("HGET", key, name)
+            if entry is not None:
+                yield name, entry
+
+    async def is_stuck(self, queue: str, name: bytes, *, repair: bool) -> bool:
+        """Whether an entry of the outbox is none of those that are delivered some time; with `repair` it is one then."""
+        keys = QueueKeys(self.namespace, self.stage, queue)
+        if await self._command("ZSCORE", keys.state("outgoing"), name) is not None:
+            return False
+        if not await self._command("HEXISTS", keys.state("outbox"), name):
+            return False
+        if repair:
+            await self._command("ZADD", keys.state("outgoing"), "NX", 0, name)
+        return True
+
     async def _split(self, queue: str, id: bytes) -> StoredSplit | None:
         check_id("id", id)
         packed = await self._command("HGET", QueueKeys(self.namespace, self.stage, queue).state("parts"), id)
@@ -468,11 +500,11 @@ class RedisBroker:
         check_names(names)
         await self.scripts(queue).forget(names, remember=_REMEMBERED_SETTLED)
 
-    async def is_outgoing(self, queue: str, id: bytes) -> bool:
-        """Whether the outbox hands over this job; see Broker."""
+    async def is_outgoing(self, queue: str, id: bytes, *, kind: OutgoingKind = OutgoingKind.JOBS) -> bool:
+        """Whether the outbox hands over this job, or has another entry of its; see Broker."""
         check_id("id", id)
         key = QueueKeys(self.namespace, self.stage, queue).state("outbox")
-        return bool(await self._command("HEXISTS", key, bytes((OutgoingKind.JOBS,)) + id))
+        return bool(await self._command("HEXISTS", key, bytes((kind,)) + id))
 
     async def close(self) -> None:
         """Give up the connections."""

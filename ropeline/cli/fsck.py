@@ -20,6 +20,9 @@ _WHAT: Final = {
     "several states": "in several states: it could run twice",
     "no body": "a place without a job",
     "no lease": "active, and held by nobody",
+    "no parts": "waits for parts that are not known: it would never run",
+    "lost part": "waits for a part that is nowhere: it would never run",
+    "stuck entry": "hands over what nobody would deliver",
     "stray key": "a unique key whose job has ended: it would block the next one",
 }
 

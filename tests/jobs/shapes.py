@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from ropeline.jobs.app import Jobs
 from ropeline.jobs.background import end
+from ropeline.jobs.brokers.redis import RedisBroker
 from ropeline.jobs.worker import Worker, WorkerSettings
 
-__all__ = ["new_app", "working"]
+__all__ = ["beside", "new_app", "working"]
 
 SETTINGS = WorkerSettings(queues={"default": 1, "mail": 1}, concurrency=8)
 _stages = itertools.count(1)
@@ -22,6 +23,15 @@ _stages = itertools.count(1)
 def new_app(url: str, *, codec: str = "json") -> Jobs:
     """An application with a stage of its own."""
     return Jobs(url, stage=f"shapes-{os.getpid()}-{next(_stages)}", queues=["mail", "elsewhere"], codec=codec)
+
+
+def beside(app: Jobs, *, codec: str) -> Jobs:
+    """Another application on the same stage."""
+    broker = app.broker()
+    if not isinstance(broker, RedisBroker):
+        return Jobs(broker=broker, stage=app.stage, queues=["mail"], codec=codec)
+    settings = broker.settings
+    return Jobs(broker=lambda: RedisBroker(settings, stage=app.stage), stage=app.stage, queues=["mail"], codec=codec)
 
 
 @asynccontextmanager

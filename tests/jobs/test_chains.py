@@ -12,7 +12,7 @@ from ropeline.jobs.courier import carry
 from ropeline.jobs.errors import JobFailed, PayloadTooLarge, ResultGone
 from ropeline.jobs.task import AsyncTask
 from ropeline.lua.errors import ConfigurationError
-from tests.jobs.shapes import new_app, working
+from tests.jobs.shapes import beside, new_app, working
 from tests.servers import Server
 from tests.support import wait_until
 
@@ -88,7 +88,7 @@ async def test_a_result_that_is_not_kept_is_handed_on_all_the_same(app: Jobs, no
 
 
 async def test_an_argument_from_before_reads_what_another_codec_wrote(app: Jobs, notes: list[str]) -> None:
-    other = Jobs(app._connections.address, stage=app.stage, codec="msgpack", broker=app.broker(), queues=["mail"])
+    other = beside(app, codec="msgpack")
 
     @app.task(name="wrap", queue="mail")
     async def wrap(data: bytes) -> bytes:
@@ -99,7 +99,7 @@ async def test_an_argument_from_before_reads_what_another_codec_wrote(app: Jobs,
         notes.append(data.hex())
 
     await app.enqueue(chain(wrap.build(b"\x00"), show.build(PREVIOUS)))
-    async with working(app, "mail"), working(other, "default"):
+    async with other, working(app, "mail"), working(other, "default"):
         await wait_until(lambda: notes == ["00ff"])
 
 

@@ -8,8 +8,11 @@ import pytest
 from redis.asyncio import Redis
 
 from ropeline.jobs.brokers.redis import RedisBroker
+from ropeline.jobs.chains import id_after
+from ropeline.jobs.courier import carry
 from ropeline.jobs.fsck import Finding, check_queue
-from ropeline.jobs.records import FinishKind, JobState, Limit
+from ropeline.jobs.groups import order_of
+from ropeline.jobs.records import Claimed, FinishKind, HandOver, JobState, Limit, NewJob, Progress
 from ropeline.lua.keys import QueueKeys
 from tests.jobs.brokers.stage import NAMESPACE, Stage, new_id, open_stage
 from tests.servers import Server
@@ -123,3 +126,55 @@ async def test_a_unique_key_of_a_job_that_has_ended_is_given_free(ward: Ward) ->
     assert await ward.store.hkeys(ward.keys.state("unique")) == [kept]
     assert await ward.stage.state(live) is JobState.PENDING
     await ward.stage.enqueue(unique=key)
+
+
+async def waiting_for(ward: Ward, parts: int = 2) -> tuple[Claimed, list[bytes]]:
+    """A job that waits for parts of its own queue, and these."""
+    stage = ward.stage
+    worker, job = await stage.active()
+    drafts = [(stage.queue, NewJob(new_id(), b"part")) for _ in range(parts)]
+    order = order_of(stage.queue, job.id, job.fence, drafts, b"joined", fails=False)
+    await worker.finish(job, FinishKind.SPLIT, split=order)
+    return job, [each.id for _, jobs in order.parts for each in jobs]
+
+
+async def test_parts_that_wait_run_or_are_on_their_way_are_no_fault(ward: Ward) -> None:
+    stage = ward.stage
+    job, _ = await waiting_for(ward, 3)
+    await ward.heals()
+    await carry(stage.broker, stage.queue)
+    await ward.heals()
+    worker = stage.worker()
+    first, second = await worker.claim(2)
+    await worker.finish(first, FinishKind.COMPLETED)
+    then = NewJob(id_after(second.id), b"next")
+    await worker.finish(second, FinishKind.COMPLETED, hand_over=(HandOver(stage.queue, (then,)),))
+    await ward.heals()
+    while await carry(stage.broker, stage.queue):
+        await ward.heals()
+    assert await stage.broker.progress(stage.queue, job.id) == Progress(1, 0, 3)
+
+
+async def test_a_part_that_is_nowhere_counts_as_purged(ward: Ward) -> None:
+    stage = ward.stage
+    job, parts = await waiting_for(ward)
+    await carry(stage.broker, stage.queue)
+    for key in ("body", "pending"):
+        await (ward.store.hdel if key == "body" else ward.store.zrem)(ward.keys.state(key), parts[0])
+    await ward.heals(("lost part", job.id))
+    assert await stage.broker.progress(stage.queue, job.id) == Progress(0, 1, 2)
+
+
+async def test_a_job_that_waits_for_nothing_that_is_known_is_a_dead_letter(ward: Ward) -> None:
+    job, _ = await waiting_for(ward)
+    await ward.store.delete(ward.keys.state("parts"))
+    await ward.heals(("no parts", job.id))
+    assert await ward.stage.state(job.id) is JobState.DEAD
+
+
+async def test_an_entry_that_nobody_would_deliver_is_delivered(ward: Ward) -> None:
+    stage = ward.stage
+    _, parts = await waiting_for(ward)
+    await ward.store.delete(ward.keys.state("outgoing"))
+    await ward.heals(("stuck entry", parts[0]))
+    assert await carry(stage.broker, stage.queue) == 1
