@@ -114,13 +114,17 @@ class Arguments:
 
     def take_previous(self, values: dict[str, Any]) -> str:
         """Take PREVIOUS out of bound arguments: the parameter that it is for, empty: none. Raises ConfigurationError for two."""
-        names = [name for name, value in values.items() if value is PREVIOUS]
-        if len(names) > 1 or (names and self._codec.takes_messages):
+        names: list[str] = []
+        for name, value in values.items():
+            if value is PREVIOUS:
+                names.append(name)
+        if not names:
+            return ""
+        if len(names) > 1 or self._codec.takes_messages:
             expected = "PREVIOUS for one argument, and none of a task that takes a message"
             raise ConfigurationError(f"{self._task}: {names[-1]}", "PREVIOUS", expected)
-        for name in names:
-            del values[name]
-        return "".join(names)
+        del values[names[0]]
+        return names[0]
 
     def dump(self, values: Mapping[str, object]) -> bytes:
         """The payload of bound arguments.
@@ -143,7 +147,7 @@ class Arguments:
         except Unfit as error:
             raise self._culprit(plain, error) from None
 
-    def load(self, payload: bytes, codec: int, fills: str = "", previous: bytes = b"") -> dict[str, Any]:
+    def load(self, payload: bytes, codec: int, fills: bytes = b"", previous: bytes = b"") -> dict[str, Any]:
         """The arguments in a payload, by name, of the types of their annotations.
 
         `fills`: one that is not among them, and takes `previous`, a result as `dump_result` writes it.
@@ -168,7 +172,8 @@ class Arguments:
             raise Undecodable(
                 f"{self._task}: got {_shown(plain)}, expected arguments by name, or a list of them in order"
             )
-        given = plain.keys() | {fills} if fills else plain.keys()
+        filled = fills.decode()
+        given = plain.keys() | {filled} if fills else plain.keys()
         if given != self._names and not self._required <= given <= self._names:
             missing, unknown = sorted(self._required - given), sorted(given - self._names)
             what = f"without {', '.join(missing)}" if missing else f"with {', '.join(unknown)}"
@@ -181,7 +186,7 @@ class Arguments:
             except Unfit as error:
                 raise Undecodable(self._message(name, error)) from None
         if fills:
-            values[fills] = self._load_previous(fills, previous)
+            values[filled] = self._load_previous(filled, previous)
         return values
 
     def _load_previous(self, name: str, previous: bytes) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -59,7 +59,7 @@ class JobContext:
         metadata: Mapping[str, str] = _NO_METADATA,
         flags: RunFlags | None = None,
         locks: JobLocks | None = None,
-        outcomes: Sequence[PartOutcome] = (),
+        outcomes: tuple[PartOutcome, ...] = (),
     ) -> None:
         self.id = id
         self.task = task
@@ -69,7 +69,7 @@ class JobContext:
         self.metadata = metadata
         self._flags = flags
         self._locks = locks
-        self.outcomes = tuple(outcomes)
+        self.outcomes = outcomes
 
     def __repr__(self) -> str:
         return f"<JobContext {self.task} {self.id} attempt {self.attempt} of {self.max_attempts}>"

@@ -71,10 +71,10 @@ class TaskHandlers:
             envelope = unpack(claimed.body)
         except Undecodable as error:
             return self._undecodable(run, _UNDECODABLE, error)
-        if envelope.type in {SPLIT, GATHER}:
-            return self._shape(run, envelope)
         task = self._tasks.get(envelope.type)
         if task is None:
+            if envelope.type in {SPLIT, GATHER}:
+                return self._shape(run, envelope)
             return self._unknown_type(run, envelope, "no task of this type is registered")
         run.task = envelope.type
         options = task.options
@@ -170,6 +170,8 @@ class TaskRun:
         """The run returned: with its result, where one is kept."""
         run = self._run
         keep = self._task.options.result_ttl if self._envelope.result_ttl is None else self._envelope.result_ttl
+        if not keep and not self._envelope.then and not run.claimed.is_part and not isinstance(value, Split):
+            return Finish(FinishKind.COMPLETED, run.id, run.fence)
         try:
             if isinstance(value, Split):
                 return self._split(value, keep)

@@ -217,7 +217,7 @@ class Task(Generic[P, R]):
 
         """
         return self.arguments.call(
-            self.arguments.load(envelope.payload, envelope.codec, envelope.fills.decode(), envelope.previous), job
+            self.arguments.load(envelope.payload, envelope.codec, envelope.fills, envelope.previous), job
         )
 
     def _settle(self, call: CallOptions) -> None:

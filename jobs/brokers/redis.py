@@ -588,17 +588,15 @@ class RedisBroker:
         for at in range(0, len(values), 5):
             body: bytes = values[at + 1]
             flags = body[0]
-            extras: tuple[Any, ...] = ()
-            if flags & _SHAPED:
-                outcomes = await self.outcomes(queue, values[at]) if flags & _JOINED else None
-                extras = bool(flags & _PART), outcomes
             if flags & _LARGE:
                 body = await self._large(queue, values[at])
             else:
                 body = strip_head(body) if flags else body[2:]
-            claimed.append(
-                Claimed(values[at], body, fence, values[at + 2], values[at + 3], values[at + 4], now, *extras)
-            )
+            delivery = Claimed(values[at], body, fence, values[at + 2], values[at + 3], values[at + 4], now)
+            if flags & _SHAPED:
+                outcomes = await self.outcomes(queue, values[at]) if flags & _JOINED else None
+                delivery = delivery._replace(is_part=bool(flags & _PART), outcomes=outcomes)
+            claimed.append(delivery)
         return claimed
 
     async def _large(self, queue: str, id: bytes) -> bytes:
