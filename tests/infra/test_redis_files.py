@@ -1,5 +1,6 @@
 """The shipped configuration and users: a server takes them, the gate works under them, and nothing else does."""
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -8,9 +9,14 @@ from redis.exceptions import AuthenticationError, ResponseError
 
 from ropeline.gate.gate import Gate
 from ropeline.gate.settings import GateSettings, TenantSettings
+from ropeline.jobs import JobContext, Jobs, JobState
+from ropeline.jobs.brokers.redis import RedisBroker
+from ropeline.jobs.fsck import check_queue
+from ropeline.jobs.worker import Worker, WorkerSettings
 from ropeline.lua.client import connect
 from ropeline.lua.errors import StoreDenied, store_error
 from ropeline.lua.keys import DirectoryKeys, TenantKeys
+from ropeline.lua.loader import load_script, script_names
 from ropeline.lua.server_report import check_servers, require_noeviction
 from ropeline.lua.visits import Departure, Visit
 from tests.servers import Server, StartServer, is_formed, patient
@@ -31,15 +37,16 @@ def shipped_users() -> dict[str, list[str]]:
     return {name: rules for _, name, *rules in map(str.split, lines)}
 
 
-def granted() -> set[str]:
-    return {rule[1:] for rule in shipped_users()["ropeline"] if rule.startswith("+")}
+def granted(user: str = "ropeline") -> set[str]:
+    return {rule[1:] for rule in shipped_users()[user] if rule.startswith("+")}
 
 
-def called_by_scripts() -> set[str]:
-    folder = REPOSITORY / "lua"
-    sources = [path.read_text() for path in folder.rglob("*.lua")]
-    assert not [source for source in sources if re.search(r"redis\.p?call\s*\((?!')", source)], "a name is computed"
-    return {name.lower() for source in sources for name in re.findall(r"redis\.p?call\('(\w+)'", source)}
+def called_by_scripts(*folders: str) -> set[str]:
+    """The commands in the scripts of these folders."""
+    sources = [load_script(name).text for name in script_names() if name.partition("/")[0] in folders]
+    assert sources
+    assert not [source for source in sources if re.search(r"redis\.p?call\s*\((?!\s*')", source)], "a name is computed"
+    return {name.lower() for source in sources for name in re.findall(r"redis\.p?call\(\s*'(\w+)'", source)}
 
 
 def users_file(folder: Path) -> Path:
@@ -105,7 +112,52 @@ async def test_the_gates_user_may_do_exactly_what_the_gate_does(start_server: St
     node.call("CONFIG", "RESETSTAT")
     await work(url_of_gate(node, "redis+cluster"))
     used |= commands_used(node)
-    assert granted() == called_by_scripts() | used | WHILE_SLOTS_MOVE
+    assert granted() == called_by_scripts("line", "directory") | used | WHILE_SLOTS_MOVE
+
+
+async def work_on_jobs(url: str) -> None:
+    """Everything that producers, workers and operators ask of the store."""
+    app = Jobs(url)
+    done: list[int] = []
+
+    @app.task
+    async def draw(job: JobContext, number: int) -> None:
+        async with job.lock("event-7", wait=5), app.once("draw", str(number)) as is_first:
+            done.append(number if is_first else -1)
+
+    app.schedule("nightly", "0 3 * * *", draw.build(1))
+    async with app:
+        worker = Worker.of_app(app, WorkerSettings(concurrency=4))
+        running = asyncio.create_task(worker.run())
+        await app.enqueue_many(draw.build(number) for number in range(3))
+        await wait_until(lambda: len(done) == 3)
+        worker.drain()
+        await running
+        late = await draw.using(run_after=60).enqueue(7)
+        await late.cancel()
+        broker = app.broker()
+        assert isinstance(broker, RedisBroker)
+        for state in JobState:
+            await broker.jobs_in("default", state)
+        await broker.requeue("default", [bytes.fromhex(late.id)])
+        await broker.pause("default", reason="a look")
+        await broker.resume("default")
+        await broker.purge("default", JobState.DEAD)
+        await broker.unpark("default", b"a:task")
+        await broker.limit_keys("default")
+        assert await check_queue(broker, "default", repair=True) == []
+        await app.locks.held()
+        assert list((await app.cron_store().read("default")).ticks) == ["nightly"]
+
+
+async def test_the_jobs_user_may_do_exactly_what_the_engine_does(start_server: StartServer, tmp_path: Path) -> None:
+    server = guarded_server(start_server, tmp_path)
+    server.call("CONFIG", "RESETSTAT")
+    await work_on_jobs(url_of_gate(server).replace("ropeline:", "ropeline-jobs:"))
+    used = commands_used(server)
+    of_a_cluster = {"command", "cluster|slots"} | WHILE_SLOTS_MOVE
+    scripts = called_by_scripts("queue", "cron", "lock", "locks")
+    assert granted("ropeline-jobs") == scripts | used | of_a_cluster | {"eval", "time", "ping"}
 
 
 async def test_the_gate_works_as_its_user(guarded: Server) -> None:
@@ -161,7 +213,7 @@ async def test_nobody_comes_in_without_a_password(guarded: Server, credentials: 
 
 
 def test_the_file_as_shipped_gives_nobody_a_password() -> None:
-    assert list(shipped_users()) == ["default", "operator", "ropeline"]
+    assert list(shipped_users()) == ["default", "operator", "ropeline", "ropeline-jobs"]
     for rules in shipped_users().values():
         assert not any(rule.startswith((">", "#", "nopass")) for rule in rules)
         assert "off" in rules or "resetpass" in rules
