@@ -1,11 +1,9 @@
 """The job engine: work that is done after admission, at least once, by workers that may die."""
 
 from ropeline.jobs.app import Jobs
-from ropeline.jobs.arguments import PREVIOUS
 from ropeline.jobs.backoff import Exponential, Fixed
-from ropeline.jobs.chains import chain
 from ropeline.jobs.context import JobContext, current_job
-from ropeline.jobs.cron_jobs import Missed
+from ropeline.jobs.cron.cron_jobs import Missed
 from ropeline.jobs.errors import (
     Cancelled,
     Conflict,
@@ -24,13 +22,15 @@ from ropeline.jobs.errors import (
     Undecodable,
     UnknownTask,
 )
-from ropeline.jobs.groups import chord, group
 from ropeline.jobs.handle import JobHandle
 from ropeline.jobs.ids import derived_id
 from ropeline.jobs.many import Outcome
 from ropeline.jobs.options import Concurrency, Unique
+from ropeline.jobs.payloads.arguments import PREVIOUS
 from ropeline.jobs.records import EnqueueResult, JobState, PartOutcome, PartState, Progress
-from ropeline.jobs.split import Split
+from ropeline.jobs.shapes.chains import chain
+from ropeline.jobs.shapes.groups import chord, group
+from ropeline.jobs.shapes.split import Split
 from ropeline.jobs.task import JobDraft, Task
 
 __all__ = [

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, 
 
 from ropeline.jobs.backoff import Backoff, Exponential
 from ropeline.jobs.broker import KeepsCronJobs, KeepsLocks
-from ropeline.jobs.codec import codec_named, codec_numbered
 from ropeline.jobs.connections import Connections
 from ropeline.jobs.context import JobContext
-from ropeline.jobs.cron_definitions import Applied, apply_definitions
-from ropeline.jobs.cron_jobs import CronJob, Missed
+from ropeline.jobs.cron.cron_jobs import CronJob, Missed
+from ropeline.jobs.cron.definitions import Applied, apply_definitions
 from ropeline.jobs.durations import to_ms
-from ropeline.jobs.envelope import pack, unpack
 from ropeline.jobs.errors import UnknownTask
 from ropeline.jobs.handle import JobHandle
 from ropeline.jobs.ids import job_id
@@ -35,6 +33,8 @@ from ropeline.jobs.options import (
     check_metadata,
     check_whole,
 )
+from ropeline.jobs.payloads.codec import codec_named, codec_numbered
+from ropeline.jobs.payloads.envelope import pack, unpack
 from ropeline.jobs.task import AsyncTask, JobDraft, SyncTask, Task
 from ropeline.lua.errors import ConfigurationError
 
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ropeline.jobs.broker import Broker
-    from ropeline.jobs.cron_jobs import CronStore
-    from ropeline.jobs.locks import Locks
+    from ropeline.jobs.cron.cron_jobs import CronStore
+    from ropeline.jobs.locks.locks import Locks
 
 __all__ = ["Jobs"]
 

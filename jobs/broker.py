@@ -21,8 +21,8 @@ from ropeline.jobs.records import (
 )
 
 if TYPE_CHECKING:
-    from ropeline.jobs.cron_jobs import CronStore
-    from ropeline.jobs.locks import Locks
+    from ropeline.jobs.cron.cron_jobs import CronStore
+    from ropeline.jobs.locks.locks import Locks
 
 __all__ = [
     "LARGEST_ENQUEUE",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from ropeline.jobs.job_locks import JobLocks
-    from ropeline.jobs.lock_hold import Hold
+    from ropeline.jobs.locks.hold import Hold
+    from ropeline.jobs.locks.job_locks import JobLocks
     from ropeline.jobs.records import PartOutcome
 
 __all__ = ["JobContext", "RunFlags", "current_job", "enter", "running"]

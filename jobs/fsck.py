@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
 from ropeline.jobs.brokers.redis import RedisBroker
-from ropeline.jobs.chains import id_after
-from ropeline.jobs.groups import part_id
 from ropeline.jobs.handle import ENDED
 from ropeline.jobs.records import JobState, OutgoingKind, Part
+from ropeline.jobs.shapes.chains import id_after
+from ropeline.jobs.shapes.groups import part_id
 from ropeline.lua.queue_scripts import QueueScripts
 
 __all__ = ["Finding", "check_queue"]

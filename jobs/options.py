@@ -13,14 +13,14 @@ from uuid import UUID
 
 from ropeline.jobs.backoff import Backoff, Exponential, check_backoff
 from ropeline.jobs.durations import LONGEST, moment_ms, to_ms
-from ropeline.jobs.envelope import LARGEST_METADATA
 from ropeline.jobs.ids import job_id
 from ropeline.jobs.names import check_name
+from ropeline.jobs.payloads.envelope import LARGEST_METADATA
 from ropeline.jobs.records import Limit
 from ropeline.lua.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from ropeline.jobs.arguments import Arguments
+    from ropeline.jobs.payloads.arguments import Arguments
 
 __all__ = [
     "LARGEST_PAYLOAD",

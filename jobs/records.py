@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any, Final, NamedTuple
 
-from ropeline.jobs.codec import codec_numbered
+from ropeline.jobs.payloads.codec import codec_numbered
 
 __all__ = [
     "Claimed",
@@ -124,7 +124,7 @@ class Progress(NamedTuple):
 class NewJob(NamedTuple):
     """A job on its way in.
 
-    `id`: 16 bytes. `body`: what a worker needs (see `ropeline.jobs.envelope`); the broker never looks inside.
+    `id`: 16 bytes. `body`: what a worker needs (see `ropeline.jobs.payloads.envelope`); the broker never looks inside.
     `due`: wall ms before which it must not run, 0 none. `delay`: ms from the store's own now, 0 none; not both.
     `priority`: 0 to 9, the highest first; 5 is the default. `unique`: 16 bytes that no two live jobs of the queue share,
     empty for none. `unique_for`: ms after which the key is free whatever became of the job, 0: when the job has ended.

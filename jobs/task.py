@@ -9,15 +9,15 @@ from copy import copy
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 
-from ropeline.jobs.arguments import Arguments
 from ropeline.jobs.context import JobContext, current_job
-from ropeline.jobs.envelope import Envelope, pack, pack_plain
 from ropeline.jobs.errors import PayloadTooLarge
 from ropeline.jobs.handle import JobHandle
 from ropeline.jobs.ids import job_id, new_id
-from ropeline.jobs.job_locks import JobLocks
+from ropeline.jobs.locks.job_locks import JobLocks
 from ropeline.jobs.names import check_name
 from ropeline.jobs.options import UNSET, CallOptions, Concurrency, Seconds, TaskOptions, Unique, Unset
+from ropeline.jobs.payloads.arguments import Arguments
+from ropeline.jobs.payloads.envelope import Envelope, pack, pack_plain
 from ropeline.jobs.records import NewJob
 from ropeline.lua.errors import ConfigurationError
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from ropeline.jobs.cron_jobs import CronJob, Missed
+from ropeline.jobs.cron.cron_jobs import CronJob, Missed
 from ropeline.jobs.errors import CronChanged
 from ropeline.jobs.records import Enqueued, NewJob
 from ropeline.lua.cron_scripts import CronState, Fired, FireResult, StoredCron

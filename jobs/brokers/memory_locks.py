@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
-from ropeline.jobs.lock_keeper import KeptLock, LockKeeper
+from ropeline.jobs.locks.keeper import KeptLock, LockKeeper
 from ropeline.lua.lock_scripts import Acquired, Extended, Gone, HeldLock, Released
 
 __all__ = ["MemoryLockKeeper"]

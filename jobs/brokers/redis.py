@@ -29,7 +29,7 @@ from ropeline.jobs.brokers.checks import (
 )
 from ropeline.jobs.brokers.redis_cron import RedisCronStore
 from ropeline.jobs.errors import OutcomeUnknown, QueueFull
-from ropeline.jobs.locks import Locks
+from ropeline.jobs.locks.locks import Locks
 from ropeline.jobs.records import (
     Claimed,
     Depths,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from ropeline.jobs.cron_jobs import CronJob, Missed
+from ropeline.jobs.cron.cron_jobs import CronJob, Missed
 from ropeline.jobs.errors import CronChanged
 from ropeline.lua.calls import CommandClient, TestClock
 from ropeline.lua.cron_scripts import CronScripts, CronState, DefineResult, Fired

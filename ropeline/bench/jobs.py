@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 
 from ropeline.bench.slow_link import slow_link
 from ropeline.jobs.app import Jobs
-from ropeline.jobs.handlers import TaskHandlers
 from ropeline.jobs.worker import Worker, WorkerSettings
+from ropeline.jobs.worker.handlers import TaskHandlers
 
 __all__ = ["bench_jobs", "jobs_table"]
 

@@ -14,17 +14,17 @@ from ropeline.cli.job_store import JobStore, with_jobs
 from ropeline.cli.tables import aligned
 from ropeline.cli.times import iso_utc, until_or_since
 from ropeline.cli.worker import find_app
-from ropeline.jobs.cron_jobs import CronJob
-from ropeline.jobs.envelope import unpack
+from ropeline.jobs.cron.cron_jobs import CronJob
 from ropeline.jobs.errors import Undecodable
 from ropeline.jobs.names import check_task_type
+from ropeline.jobs.payloads.envelope import unpack
 from ropeline.lua.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from ropeline.jobs.cron_definitions import Applied
-    from ropeline.jobs.cron_jobs import CronStore
+    from ropeline.jobs.cron.cron_jobs import CronStore
+    from ropeline.jobs.cron.definitions import Applied
     from ropeline.lua.cron_scripts import StoredCron
 
 __all__ = ["apply", "list_all", "remove"]

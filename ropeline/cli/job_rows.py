@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ropeline.cli.times import age, iso_utc, until_or_since
-from ropeline.jobs.codec import codec_numbered
-from ropeline.jobs.envelope import Envelope, unpack
 from ropeline.jobs.errors import Undecodable
 from ropeline.jobs.ids import created_ms
+from ropeline.jobs.payloads.codec import codec_numbered
+from ropeline.jobs.payloads.envelope import Envelope, unpack
 from ropeline.jobs.records import Depths, JobState, JobView
 from ropeline.lua.errors import ConfigurationError
 

@@ -17,16 +17,16 @@ from ropeline.cli.job_store import JobStore, read_id, with_jobs
 from ropeline.cli.payloads import read_payload
 from ropeline.cli.tables import aligned
 from ropeline.cli.times import age, iso_utc, until_or_since
-from ropeline.jobs.arguments import Arguments
-from ropeline.jobs.codec import codec_named
 from ropeline.jobs.durations import LONGEST, moment_ms, to_ms
-from ropeline.jobs.envelope import Envelope, pack
 from ropeline.jobs.errors import OutcomeUnknown
 from ropeline.jobs.ids import new_id
 from ropeline.jobs.names import check_name, check_task_type
 from ropeline.jobs.options import LARGEST_PAYLOAD, Unique
+from ropeline.jobs.payloads.arguments import Arguments
+from ropeline.jobs.payloads.codec import codec_named
+from ropeline.jobs.payloads.envelope import Envelope, pack
+from ropeline.jobs.payloads.values import Unfit
 from ropeline.jobs.records import Depths, EnqueueResult, JobState, NewJob
-from ropeline.jobs.values import Unfit
 from ropeline.lua.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from datetime import datetime
 
-    from ropeline.jobs.locks import LockView
+    from ropeline.jobs.locks.locks import LockView
 
 __all__ = ["list_all", "release"]
 

@@ -17,11 +17,11 @@ from ropeline.cli.worker_command import CONCURRENCY_VARIABLE, QUEUES_VARIABLE
 from ropeline.cli.worker_processes import PARENT_VARIABLE, supervise
 from ropeline.cli.worker_status import StatusLine
 from ropeline.jobs.app import Jobs
-from ropeline.jobs.health import Health, serve_health
 from ropeline.jobs.names import check_name
-from ropeline.jobs.shares import read_queues
-from ropeline.jobs.signals import heeded
-from ropeline.jobs.worker import LARGEST_CONCURRENCY, Worker, WorkerSettings
+from ropeline.jobs.worker.health import Health, serve_health
+from ropeline.jobs.worker.shares import read_queues
+from ropeline.jobs.worker.signals import heeded
+from ropeline.jobs.worker.worker import LARGEST_CONCURRENCY, Worker, WorkerSettings
 from ropeline.lua.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ropeline.jobs.brokers.redis_cron import RedisCronStore
-from ropeline.jobs.cron_jobs import CronJob
-from ropeline.jobs.envelope import Envelope, pack
+from ropeline.jobs.cron.cron_jobs import CronJob
+from ropeline.jobs.payloads.envelope import Envelope, pack
 from ropeline.jobs.records import NewJob
 from tests.cli.running import Command
 from tests.cli.work import Work

@@ -11,13 +11,13 @@ import pytest
 
 from ropeline.cli.job_rows import printable
 from ropeline.cli.times import age, iso_utc, until_or_since
-from ropeline.jobs.arguments import Arguments
 from ropeline.jobs.brokers.redis import RedisBroker
-from ropeline.jobs.codec import codec_named
-from ropeline.jobs.envelope import unpack
 from ropeline.jobs.errors import OutcomeUnknown
 from ropeline.jobs.ids import created_ms
 from ropeline.jobs.options import LARGEST_PAYLOAD, Unique
+from ropeline.jobs.payloads.arguments import Arguments
+from ropeline.jobs.payloads.codec import codec_named
+from ropeline.jobs.payloads.envelope import unpack
 from ropeline.jobs.records import FinishKind, JobState, JobView
 from ropeline.server import free_port
 from tests.cli.running import Command, run

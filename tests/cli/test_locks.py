@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ropeline.jobs.errors import LockLost
-from ropeline.jobs.locks import Lock, Locks, LockView
+from ropeline.jobs.locks.locks import Lock, Locks, LockView
 from tests.cli.running import COMMAND, Command, environment
 from tests.cli.test_dlq import read_all
 from tests.cli.work import Work

@@ -6,8 +6,8 @@ import logging
 
 from ropeline.cli.worker_status import StatusLine
 from ropeline.jobs.brokers.memory import MemoryBroker
-from ropeline.jobs.run import Run
 from ropeline.jobs.worker import WorkerSettings
+from ropeline.jobs.worker.run import Run
 from tests.jobs.working import NamedHandlers, enqueue, working
 from tests.support import wait_until
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ropeline.jobs.brokers.redis import RedisBroker
-from ropeline.jobs.envelope import Envelope, pack
 from ropeline.jobs.ids import new_id
+from ropeline.jobs.payloads.envelope import Envelope, pack
 from ropeline.jobs.records import Claimed, Finish, FinishKind, FinishResult, JobState, NewJob
 from tests.servers import patient
 

@@ -22,7 +22,7 @@ from ropeline.examples.ticketshop.files import ShopFiles, write_whole
 from ropeline.examples.ticketshop.jobs import TicketJobs, ticket_jobs
 from ropeline.examples.ticketshop.orders import Order
 from ropeline.examples.ticketshop.receipt import address_of, write_mail
-from ropeline.jobs.locks import Locks
+from ropeline.jobs.locks.locks import Locks
 from ropeline.jobs.records import JobState
 from tests.examples.buying import buy, paid_order, shop_jobs, worker_of
 from tests.servers import Server

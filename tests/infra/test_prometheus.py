@@ -16,8 +16,8 @@ from urllib.request import urlopen
 import pytest
 
 from ropeline.jobs import Discard, Jobs, Retry
-from ropeline.jobs.health import Health, serve_health
 from ropeline.jobs.worker import Worker, WorkerSettings
+from ropeline.jobs.worker.health import Health, serve_health
 from ropeline.server import free_port
 from ropeline.server_process import start_watchdog
 from tests.contracts.checkout import ROOT

@@ -18,9 +18,9 @@ import pytest
 from ropeline.jobs.app import Jobs
 from ropeline.jobs.brokers.memory import MemoryBroker
 from ropeline.jobs.context import JobContext, running
-from ropeline.jobs.envelope import Envelope, unpack
 from ropeline.jobs.errors import Conflict, OutcomeUnknown, PartlyEnqueued, PayloadTooLarge, QueueFull, UnknownTask
 from ropeline.jobs.options import LARGEST_PAYLOAD, Unique
+from ropeline.jobs.payloads.envelope import Envelope, unpack
 from ropeline.jobs.records import Enqueued, EnqueueResult, JobState, NewJob
 from ropeline.jobs.task import AsyncTask, SyncTask, Task
 from ropeline.lua.errors import ConfigurationError, StoreError, StoreUnavailable

@@ -8,11 +8,11 @@ import pytest
 from redis.asyncio import Redis
 
 from ropeline.jobs.brokers.redis import RedisBroker
-from ropeline.jobs.chains import id_after
-from ropeline.jobs.courier import carry
 from ropeline.jobs.fsck import Finding, check_queue
-from ropeline.jobs.groups import order_of
 from ropeline.jobs.records import Claimed, FinishKind, HandOver, JobState, Limit, NewJob, Progress
+from ropeline.jobs.shapes.chains import id_after
+from ropeline.jobs.shapes.courier import carry
+from ropeline.jobs.shapes.groups import order_of
 from ropeline.lua.keys import QueueKeys
 from tests.jobs.brokers.stage import NAMESPACE, Stage, new_id, open_stage
 from tests.servers import Server

@@ -11,8 +11,8 @@ from typing import Any
 from ropeline.jobs.background import end
 from ropeline.jobs.broker import Broker
 from ropeline.jobs.records import Finish, FinishKind, NewJob
-from ropeline.jobs.run import Run
 from ropeline.jobs.worker import Worker, WorkerSettings
+from ropeline.jobs.worker.run import Run
 
 Handler = Callable[[Run], Any]
 
@@ -34,7 +34,7 @@ async def enqueue(broker: Broker, queue: str, body: str, many: int = 1) -> list[
 
 @dataclass
 class NamedHandler:
-    """A delivery that was read: see ropeline.jobs.runner.Prepared."""
+    """A delivery that was read: see ropeline.jobs.worker.runner.Prepared."""
 
     run: Run
     handler: Handler
@@ -64,7 +64,7 @@ class NamedHandler:
 
 
 class NamedHandlers:
-    """See ropeline.jobs.runner.Handlers. `timeout`, `grace`: seconds, of all of them."""
+    """See ropeline.jobs.worker.runner.Handlers. `timeout`, `grace`: seconds, of all of them."""
 
     def __init__(self, *, timeout: float = 60.0, grace: float = 30.0, **handlers: Handler) -> None:
         self.handlers = handlers

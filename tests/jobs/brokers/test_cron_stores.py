@@ -10,9 +10,9 @@ import pytest
 
 from ropeline.jobs.brokers.memory import FakeClock, MemoryBroker
 from ropeline.jobs.brokers.redis import RedisBroker
-from ropeline.jobs.cron_jobs import CronJob, CronStore, Missed
-from ropeline.jobs.envelope import Envelope, pack
+from ropeline.jobs.cron.cron_jobs import CronJob, CronStore, Missed
 from ropeline.jobs.errors import CronChanged
+from ropeline.jobs.payloads.envelope import Envelope, pack
 from ropeline.jobs.records import NewJob
 from ropeline.lua.cron_scripts import FireResult
 from ropeline.lua.errors import ConfigurationError

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ropeline.jobs.courier import carry
 from ropeline.jobs.records import Claimed, Finish, FinishKind, FinishResult, HandOver, JobState, NewJob
+from ropeline.jobs.shapes.courier import carry
 from ropeline.lua.errors import ConfigurationError
 from tests.jobs.brokers.stage import DAY, ENDS, Stage, new_id
 from tests.jobs.brokers.stage import Worker as Lane

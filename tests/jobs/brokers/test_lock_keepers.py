@@ -11,7 +11,7 @@ import pytest
 from ropeline.jobs import JobContext, Jobs, LockLost, LockTaken
 from ropeline.jobs.brokers.memory import FakeClock, MemoryBroker
 from ropeline.jobs.brokers.memory_locks import MemoryLockKeeper
-from ropeline.jobs.lock_keeper import KeptLock, LockKeeper, ServerLockKeeper
+from ropeline.jobs.locks.keeper import KeptLock, LockKeeper, ServerLockKeeper
 from ropeline.lua.lock_scripts import Acquired, Gone
 from tests.servers import Server
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from ropeline.jobs.courier import carry
 from ropeline.jobs.records import (
     Claimed,
     Finish,
@@ -22,6 +21,7 @@ from ropeline.jobs.records import (
     Renewal,
     SplitOrder,
 )
+from ropeline.jobs.shapes.courier import carry
 from ropeline.lua.errors import ConfigurationError
 from tests.jobs.brokers.stage import DAY, Stage, new_id
 

@@ -1,0 +1,85 @@
+"""What Prometheus reads from a worker: exact numbers, in its text format."""
+
+import pytest
+
+from ropeline.jobs.records import Depths, FinishKind
+from ropeline.jobs.worker.metrics import BOUNDS, Family, Histogram, WorkerMetrics, write_families
+
+
+def depths(**changes: int) -> Depths:
+    states = ("scheduled", "pending", "active", "retry", "held", "parked", "blocked", "completed", "dead", "cancelled")
+    counts = {state: changes.get(state, 0) for state in states}
+    return Depths(
+        **counts,
+        now=10_000,
+        oldest_pending=changes.get("oldest_pending", 0),
+        next_due=0,
+        paused=False,
+        pause_reason="",
+        resumes_at=0,
+        counters={"enqueued": 12, "lost": 2},
+    )
+
+
+def lines(*families: Family) -> list[str]:
+    return write_families(families).decode().splitlines()
+
+
+def test_a_histogram_counts_each_measurement_once_and_its_buckets_add_up() -> None:
+    histogram = Histogram()
+    for seconds in (0.0, 0.005, 0.0051, 0.3, 10_000.0, -1.0):
+        histogram.observe(seconds)
+    shown = lines(Family("job_run_seconds", "histogram", "How long.", [({"task": "a"}, histogram)]))
+    assert shown[:4] == [
+        "# HELP ropeline_job_run_seconds How long.",
+        "# TYPE ropeline_job_run_seconds histogram",
+        'ropeline_job_run_seconds_bucket{task="a",le="0.005"} 3',
+        'ropeline_job_run_seconds_bucket{task="a",le="0.01"} 4',
+    ]
+    assert 'ropeline_job_run_seconds_bucket{task="a",le="0.5"} 5' in shown
+    assert shown[-3:] == [
+        'ropeline_job_run_seconds_bucket{task="a",le="+Inf"} 6',
+        'ropeline_job_run_seconds_sum{task="a"} 10000.3101',
+        'ropeline_job_run_seconds_count{task="a"} 6',
+    ]
+    assert len(shown) == 2 + len(BOUNDS) + 1 + 2
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [('a"b', r"a\"b"), ("a\\b", r"a\\b"), ("a\nb", r"a\nb"), ("order:confirm", "order:confirm")]
+)
+def test_the_value_of_a_label_cannot_break_out_of_it(value: str, shown: str) -> None:
+    assert lines(Family("x", "counter", "X.", [({"task": value}, 1)]))[-1] == f'ropeline_x{{task="{shown}"}} 1'
+
+
+def test_everything_that_was_counted_is_shown_once_by_its_name() -> None:
+    metrics = WorkerMetrics(slots=8)
+    metrics.used = 3
+    metrics.stale["default"] = 1
+    metrics.of_task("default", "mail").finished[FinishKind.COMPLETED] += 5
+    metrics.of_task("default", "mail").finished[FinishKind.DEAD] += 1
+    metrics.of_task("default", "mail").run_seconds.observe(0.02)
+    metrics.of_queue("default").observe(0.02)
+    shown = lines(*metrics.families({"default": depths(pending=4, dead=1, oldest_pending=7_500)}))
+    for line in (
+        'ropeline_jobs_finished_total{queue="default",task="mail",outcome="completed"} 5',
+        'ropeline_jobs_finished_total{queue="default",task="mail",outcome="dead"} 1',
+        'ropeline_jobs_finished_total{queue="default",task="mail",outcome="retried"} 0',
+        'ropeline_job_run_seconds_count{queue="default",task="mail"} 1',
+        'ropeline_job_queue_wait_seconds_count{queue="default"} 1',
+        'ropeline_stale_finishes_total{queue="default"} 1',
+        'ropeline_worker_slots{state="used"} 3',
+        'ropeline_worker_slots{state="free"} 5',
+        'ropeline_jobs_enqueued_total{queue="default"} 12',
+        'ropeline_leases_expired_total{queue="default"} 2',
+        'ropeline_queue_depth{queue="default",state="pending"} 4',
+        'ropeline_queue_depth{queue="default",state="dead"} 1',
+        'ropeline_queue_oldest_age_seconds{queue="default"} 2.5',
+    ):
+        assert shown.count(line) == 1, line
+    assert len(set(shown)) == len(shown)
+    assert metrics.totals()["completed"] == 5
+
+
+def test_the_totals_of_a_worker_that_has_run_nothing_are_zero() -> None:
+    assert set(WorkerMetrics(slots=1).totals().values()) == {0}
