@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from hiredis import pack_command
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
@@ -22,11 +20,16 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from ropeline.lua.address import Address, parse_address, redacted_address
 from ropeline.lua.cluster import PatientCluster
+from ropeline.lua.connection import (
+    PlainConnection,
+    SentinelConnection,
+    SentinelTlsConnection,
+    TlsConnection,
+    UnixSocketConnection,
+)
 from ropeline.lua.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from redis.typing import EncodableT
-
     from ropeline.lua.address import TlsOptions
 
 __all__ = ["CLIENT_NAME", "Client", "RedisSettings", "connect"]
@@ -87,10 +90,10 @@ def connect(settings: RedisSettings) -> Client:
     if address.kind == "sentinel":
         return _sentinel_client(address, settings)
     if address.kind == "unix":
-        place: dict[str, Any] = {"connection_class": _UnixSocket, "path": address.socket_path}
+        place: dict[str, Any] = {"connection_class": UnixSocketConnection, "path": address.socket_path}
     else:
         host, port = address.hosts[0]
-        connection_class = _Tls if address.tls else _Plain
+        connection_class = TlsConnection if address.tls else PlainConnection
         place = {"connection_class": connection_class, "host": host, "port": port, **_tls_arguments(address.tls)}
     pool = BlockingConnectionPool(
         **place,
@@ -104,26 +107,6 @@ def connect(settings: RedisSettings) -> Client:
     return Redis.from_pool(pool)
 
 
-class _PackedInC:
-    """Packs commands as redis-py's blocking connections do: a call with a hundred arguments takes a quarter of the time."""
-
-    def pack_command(self, *args: EncodableT) -> list[bytes]:
-        """The bytes of one command; a name of two words is two arguments."""
-        name = args[0]
-        if isinstance(name, str) and " " in name:
-            args = (*name.split(), *args[1:])
-        return [pack_command(args)]  # type: ignore[arg-type]  # its annotation says a tuple of one
-
-
-class _Plain(_PackedInC, Connection): ...
-
-
-class _Tls(_PackedInC, SSLConnection): ...
-
-
-class _UnixSocket(_PackedInC, UnixDomainSocketConnection): ...
-
-
 class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
     """The blocking pool for the master that the sentinels name; closing it closes the way to the sentinels too."""
 
@@ -135,6 +118,7 @@ class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
 def _cluster_client(address: Address, settings: RedisSettings) -> RedisCluster:
     return PatientCluster(
         startup_nodes=[ClusterNode(host, port) for host, port in address.hosts],
+        connection_class=TlsConnection if address.tls else PlainConnection,
         pool_wait=settings.pool_wait.total_seconds(),
         max_connections=settings.max_connections,
         retry=_no_retry(),
@@ -162,9 +146,13 @@ def _sentinel_client(address: Address, settings: RedisSettings) -> Redis:
             "password": address.sentinel_password,
         },
     )
+    for watcher in sentinel.sentinels:
+        # redis-py has no option for it.
+        watcher.connection_pool.connection_class = TlsConnection if address.tls else PlainConnection
     client: Redis = sentinel.master_for(
         address.service,
         connection_pool_class=_SentinelPool,
+        connection_class=SentinelTlsConnection if address.tls else SentinelConnection,
         **shared,
         **_pool_size(settings),
         **_login(address),

@@ -17,6 +17,8 @@ from redis.asyncio.cluster import ClusterNode, ClusterPubSub
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from redis.asyncio.connection import Connection
+
 __all__ = ["PatientCluster"]
 
 _REFRESH_PAUSE_SECONDS: Final = 0.5
@@ -28,14 +30,21 @@ class PatientCluster(RedisCluster):
     """A cluster client that never repeats a command, bounds its calls, and looks for a new layout in the background.
 
     Args:
+        connection_class: what it connects to nodes by.
         max_connections: most calls at once, and so most connections to each node.
         pool_wait: seconds that a call beyond them waits for its turn.
         options: as for redis-py's RedisCluster.
 
     """
 
-    def __init__(self, *, max_connections: int, pool_wait: float, **options: Any) -> None:
+    def __init__(
+        self, *, connection_class: type[Connection], max_connections: int, pool_wait: float, **options: Any
+    ) -> None:
         super().__init__(max_connections=max_connections + _SPARE_CONNECTIONS, reinitialize_steps=0, **options)
+        # redis-py has no option for it. Nodes that are found later are made with these arguments.
+        self.connection_kwargs["connection_class"] = connection_class
+        for node in self.nodes_manager.startup_nodes.values():
+            node.connection_class = connection_class
         self._turns = asyncio.Semaphore(max_connections)
         self._pool_wait = pool_wait
         self._search: asyncio.Task[Any] | None = None

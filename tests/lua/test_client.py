@@ -268,6 +268,22 @@ async def test_a_call_given_up_by_its_caller_leaves_a_clean_connection(fresh_ser
 
 
 @pytest.mark.parametrize("kind", ["single", "cluster", "sentinel"])
+async def test_a_call_is_over_at_whatever_moment_its_caller_gives_it_up(
+    kind: str, request: pytest.FixtureRequest, tenant_name: str
+) -> None:
+    """Moments are turns of the event loop, on connections that are new and on those that are not."""
+    fixture = {"single": "valkey", "sentinel": "watched"}.get(kind, kind)
+    async with connected(request.getfixturevalue(fixture).url, call_timeout=timedelta(seconds=5)) as client:
+        for turns in range(40):
+            call = asyncio.create_task(client.execute_command("BLPOP", tenant_name, 2))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+
+
+@pytest.mark.parametrize("kind", ["single", "cluster", "sentinel"])
 async def test_the_pool_is_bounded_and_makes_callers_wait(
     kind: str, start_server: StartServer, request: pytest.FixtureRequest
 ) -> None:
