@@ -35,6 +35,7 @@ from ropeline.jobs.options import (
 )
 from ropeline.jobs.payloads.codec import codec_named, codec_numbered
 from ropeline.jobs.payloads.envelope import pack, unpack
+from ropeline.jobs.queue_settings import settings_changes, shown_settings
 from ropeline.jobs.task import AsyncTask, JobDraft, SyncTask, Task
 from ropeline.lua.errors import ConfigurationError
 
@@ -207,6 +208,7 @@ class Jobs:
         retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
         give_up_on: type[BaseException] | tuple[type[BaseException], ...] = (),
         result_ttl: Seconds = 0,
+        finished_ttl: Seconds = 0,
         max_lost: int = 3,
     ) -> _Decorator: ...
     def task(
@@ -226,6 +228,7 @@ class Jobs:
         retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
         give_up_on: type[BaseException] | tuple[type[BaseException], ...] = (),
         result_ttl: Seconds = 0,
+        finished_ttl: Seconds = 0,
         max_lost: int = 3,
     ) -> Any:
         """Make a function, async or not, a task of this application: `@app.task`, or `@app.task(...)` with options.
@@ -241,7 +244,8 @@ class Jobs:
         None for ever. `priority`: 0 to 9, the highest first. `unique`: which jobs are the same. `limit`: how many
         jobs of a key run at once or begin in a time, such as `Concurrency(by=("tenant",), most=3)`, and the key's share.
         `retry_on`, `give_up_on`: exceptions after which there is another attempt, and those of them after which there is none. `result_ttl`: how long
-        the completed job is kept with its result; 0, not at all. `max_lost`: leases that a job may lose before it is a dead
+        the completed job is kept with its result; 0, not at all. `finished_ttl`: how long a job that has completed and leaves no result is
+        remembered, so that another delivery of it does not run; it costs two calls a job; 0, not at all. `max_lost`: leases that a job may lose before it is a dead
         letter, 1 to 100. Lengths of time are seconds or timedeltas.
 
         Raises:
@@ -263,6 +267,7 @@ class Jobs:
                 retry_on=retry_on,
                 give_up_on=give_up_on,
                 result_ttl=result_ttl,
+                finished_ttl=finished_ttl,
                 max_lost=max_lost,
             )
             return self._add(function, name, options)
@@ -399,7 +404,7 @@ class Jobs:
 
     def enqueue_sync(self, draft: JobDraft[R]) -> JobHandle[R]:
         """Enqueue one job from a thread that has no event loop; see `Task.enqueue_sync`."""
-        return self._connections.run_sync(lambda: self.enqueue(draft), instead="await task.enqueue(...)")
+        return self.run_sync(lambda: self.enqueue(draft), instead="await task.enqueue(...)")
 
     async def enqueue_many(self, drafts: Iterable[JobDraft[R]]) -> list[Outcome[R]]:
         """Enqueue jobs that `Task.build` made, in calls of at most 100 jobs and 1 MiB each; what became of each, in their order.
@@ -428,6 +433,18 @@ class Jobs:
         """
         return once(self.broker(), *name, keep=keep)
 
+    # Queues
+
+    async def configure_queue(self, queue: str, **changes: Seconds) -> dict[str, int | float]:
+        """Change settings of a queue for all its producers and workers, at once; all settings as they are then.
+
+        `most_bytes`: of bodies and results; an enqueue beyond it raises QueueFull. `rate`, `per`: jobs that begin in so many
+        seconds. `ageing`: seconds after which a pending job counts as of a higher priority. `dead_age`, `dead_count`,
+        `dead_bytes`, `cancelled_age`, `completed_count`, `parked_age`: what is kept. 0: no limit. Raises ConfigurationError.
+        """
+        made = settings_changes(changes)
+        return shown_settings(await self.broker().configure(check_name("queue", queue), made))
+
     # Connections
 
     def connect(self) -> Broker:
@@ -437,6 +454,10 @@ class Jobs:
     def broker(self) -> Broker:
         """The broker of the running event loop, made when it is first asked for; raises RuntimeError without a loop."""
         return self._connections.broker()
+
+    def run_sync(self, make: Callable[[], Coroutine[Any, Any, R]], *, instead: str) -> R:
+        """Run a coroutine for a thread that has no event loop; raises RuntimeError in one that has, naming what to use `instead`."""
+        return self._connections.run_sync(make, instead=instead)
 
     async def close(self) -> None:
         """Give up the connections of the running event loop, and those of `enqueue_sync`."""

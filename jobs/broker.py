@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ropeline.jobs.records import (
@@ -16,6 +16,7 @@ from ropeline.jobs.records import (
     Page,
     PartOutcome,
     Progress,
+    QueueSettings,
     Renewal,
     StepReply,
 )
@@ -146,11 +147,17 @@ class Broker(Protocol):
     async def unpark(self, queue: str, task: bytes) -> int:
         """Make at most 100 parked jobs of this task type pending; how many it were."""
 
-    async def pause(self, queue: str, *, reason: str, resume_after: int = 0) -> None:
-        """Claim nothing from this queue until it is resumed, or for `resume_after` ms."""
+    async def pause(self, queue: str, *, reason: str, resume_after: int = 0, task: bytes = b"") -> None:
+        """Claim nothing from this queue until it is resumed, or for `resume_after` ms; with a `task`, no jobs of this type.
 
-    async def resume(self, queue: str) -> None:
-        """Claim again."""
+        Jobs of a paused task are held from when it would be their turn. At most 100 tasks: ConfigurationError.
+        """
+
+    async def resume(self, queue: str, *, task: bytes = b"") -> None:
+        """Claim again. Jobs of a task that was paused are released some at a step, at their old places."""
+
+    async def configure(self, queue: str, changes: Mapping[str, int]) -> QueueSettings:
+        """Change settings by their names, the others stay; no changes only read. All settings as they are now."""
 
     async def mark(self, key: bytes, keep: int) -> None:
         """Remember 16 bytes for `keep` ms."""

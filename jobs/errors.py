@@ -179,6 +179,13 @@ class PartlyEnqueued(StoreError):
 class QueueFull(StoreError):
     """The queue has used up its bytes, or the store its memory; nothing was taken in."""
 
+    def __init__(self, queue: str, why: str) -> None:
+        super().__init__(queue, why)
+        self.queue, self.why = queue, why
+
+    def __str__(self) -> str:
+        return f"queue {self.queue}: {self.why}"
+
 
 class OutcomeUnknown(StoreError):
     """No reply came to an enqueue: the jobs may have been taken in or not. The same ids may be sent again without harm."""

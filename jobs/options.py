@@ -170,6 +170,7 @@ class TaskOptions:
     retry_on: tuple[type[BaseException], ...] = (Exception,)
     give_up_on: tuple[type[BaseException], ...] = ()
     result_ttl: int = 0
+    finished_ttl: int = 0
     max_lost: int = 3
 
     @classmethod
@@ -188,6 +189,7 @@ class TaskOptions:
         retry_on: object,
         give_up_on: object,
         result_ttl: Seconds,
+        finished_ttl: Seconds,
         max_lost: int,
     ) -> TaskOptions:
         """The options as a user writes them; raises ConfigurationError."""
@@ -204,6 +206,7 @@ class TaskOptions:
             retry_on=_check_errors("retry_on", retry_on),
             give_up_on=_check_errors("give_up_on", give_up_on),
             result_ttl=to_ms("result_ttl", result_ttl),
+            finished_ttl=to_ms("finished_ttl", finished_ttl),
             max_lost=check_whole("max_lost", max_lost, 1, 100),
         )
 

@@ -27,7 +27,9 @@ __all__ = [
     "Part",
     "PartOutcome",
     "PartState",
+    "PausedTask",
     "Progress",
+    "QueueSettings",
     "Renewal",
     "SplitOrder",
     "StepReply",
@@ -318,6 +320,38 @@ class Renewal(IntEnum):
     """Still held; the job is asked to end early, with what it has."""
 
 
+class PausedTask(NamedTuple):
+    """A task whose jobs are not claimed. `resumes_at`: wall ms, 0: not by itself."""
+
+    task: str
+    reason: str
+    resumes_at: int
+
+
+class QueueSettings(NamedTuple):
+    """What the operators of a queue have set; ages and `period` in ms, 0 for no limit where nothing else is said."""
+
+    most_bytes: int = 0
+    """Bodies and results that the queue may hold; an enqueue beyond is refused (QueueFull), and nothing else."""
+    rate: int = 0
+    """Most jobs that begin in `period`, of all workers together; after a rest as many at once."""
+    period: int = 0
+    ageing: int = 0
+    """A job that has been pending for some times this long goes before jobs of as many priorities more; 0 never."""
+    dead_age: int = 90 * 86_400_000
+    """How long dead letters are kept."""
+    dead_count: int = 10_000
+    """Most of them; the oldest go first."""
+    dead_bytes: int = 0
+    """Most bytes of them, with what is known of each."""
+    cancelled_age: int = 86_400_000
+    """How long cancelled jobs are kept."""
+    completed_count: int = 0
+    """Most completed jobs that are kept for their results, each for its own `result_ttl` at most."""
+    parked_age: int = 7 * 86_400_000
+    """After how long a parked job is a dead letter."""
+
+
 class Depths(NamedTuple):
     """How many jobs a queue has in each state, and what else its operators ask first. Times: wall ms of the store."""
 
@@ -339,6 +373,12 @@ class Depths(NamedTuple):
     pause_reason: str
     resumes_at: int
     """0: not by itself."""
+    bytes: int
+    """What the bodies and results of all jobs take."""
+    dead_bytes: int
+    """What dead letters take, with what is known of each."""
+    paused_tasks: tuple[PausedTask, ...]
+    """The tasks that are paused by themselves, by name."""
     counters: dict[str, int]
     """Sums since the queue began: enqueued, claimed, completed, failed, retried, dead, cancelled, lost, stale, snoozed, released,
     parked, expired, split."""

@@ -93,7 +93,7 @@ class StoreReadOnly(StoreError):
 
 
 class StoreFull(StoreError):
-    """The server is at `maxmemory`, and the call would need more."""
+    """The server is at `maxmemory`, or a queue at its byte budget, and the call would need more."""
 
 
 class StoreBusy(StoreError):
@@ -141,6 +141,7 @@ _BY_CODE: Final[dict[str, type[StoreError]]] = {
     "NOAUTH": StoreDenied,
     "NOPERM": StoreDenied,
     "WRONGPASS": StoreDenied,
+    "FULL": StoreFull,
     "OOM": StoreFull,
     "READONLY": StoreReadOnly,
     "LOADING": StoreLoading,

@@ -139,7 +139,7 @@ class QueueKeys:
         return (self._key("seen"),)
 
     def pause(self) -> tuple[str, ...]:
-        """What pausing touches."""
+        """What pausing and settings touch."""
         return (self._key("conf"), self._key("wake"))
 
     @property

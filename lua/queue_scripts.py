@@ -5,7 +5,7 @@ What is in a job is the caller's affair; here a job is an id, a body and the num
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ _JOB = Struct("<16sBBddd")
 _FINISH = Struct("<B16sdddH")
 _LENGTH = Struct("<I")
 _PAIR = Struct("<16sd")
-_META = Struct("<BHHdddd16sB")
+_META = Struct("<BHHddIdd16sB")
 _WORD = Struct("<H")
 _LIMIT = Struct("<16sHHHI")
 _ENTRY = Struct("<dHB")
@@ -143,6 +143,9 @@ class QueueDepths(NamedTuple):
     paused: bool
     reason: str
     resumes_at: int
+    bytes: int
+    dead_bytes: int
+    paused_tasks: dict[str, tuple[str, int]]
     counters: dict[str, int]
 
 
@@ -216,14 +219,21 @@ class QueueScripts(Scripts):
         """Remove the first 1 to 1,000 jobs in a state, or those of 1 to 100 `ids` that are in it; how many it were."""
         return await self._number("queue/purge", self._jobs, self._now(), self._run_id(), state, limit, *(ids or [b""]))
 
-    async def pause(self, *, paused: bool, reason: str = "", after: int = 0) -> None:
-        """Stop claiming, for `after` ms or (0) until resumed; or go on."""
-        await self._number("queue/pause", self._pause, self._now(), int(paused), reason, after)
+    async def pause(self, *, paused: bool, reason: str = "", after: int = 0, task: bytes = b"") -> bool:
+        """Stop claiming, jobs of one task or all, for `after` ms or (0) until resumed; or go on. False: too many tasks are paused."""
+        reply = await self._number("queue/pause", self._pause, self._now(), int(paused), reason, after, task)
+        return reply == 1
+
+    async def configure(self, changes: Mapping[str, int]) -> dict[str, int]:
+        """Change settings of the queue, and read them all."""
+        pairs = [word for change in changes.items() for word in change]
+        reply = iter(await self._run(load_script("queue/configure"), self._pause, *pairs))
+        return {name.decode(): int(number) for name, number in zip(reply, reply, strict=True)}
 
     async def depths(self) -> QueueDepths:
         """How many jobs are in which state, changing nothing."""
         reply = await self._run(load_script("queue/depths"), self._jobs, self._now())
-        names, numbers = reply[16::2], reply[17::2]
+        names, numbers = reply[19::2], reply[20::2]
         return QueueDepths(
             scheduled=reply[0],
             pending=reply[1],
@@ -241,6 +251,9 @@ class QueueScripts(Scripts):
             paused=reply[13] == 1,
             reason=reply[14].decode(),
             resumes_at=reply[15],
+            bytes=reply[16],
+            dead_bytes=reply[17],
+            paused_tasks=_paused_tasks(reply[18]),
             counters={name.decode(): number for name, number in zip(names, numbers, strict=True)},
         )
 
@@ -394,7 +407,7 @@ def unpack_meta(packed: bytes) -> JobMeta:
     """What `includes/queue/meta.lua` packs; the defaults of a plain job for an empty one."""
     if not packed:
         return JobMeta(0, 0, 0, 0, b"", "", "")
-    flags, attempts, lost, _, _, _, at, worker, unique = _META.unpack_from(packed)
+    flags, attempts, lost, _, _, _, _, at, worker, unique = _META.unpack_from(packed)
     starts = _META.size + unique
     reason = packed[starts + 1 : starts + 1 + packed[starts]]
     starts += 1 + len(reason)
@@ -403,6 +416,16 @@ def unpack_meta(packed: bytes) -> JobMeta:
     return JobMeta(
         flags, attempts, lost, int(at), owner, reason.decode(errors="replace"), error.decode(errors="replace")
     )
+
+
+def _paused_tasks(reply: list[Any]) -> dict[str, tuple[str, int]]:
+    """Task -> why, and wall ms at which it is resumed by itself, 0 never."""
+    parts = iter(reply)
+    found = {
+        task.decode(errors="replace"): (reason.decode(errors="replace"), at)
+        for task, reason, at in zip(parts, parts, parts, strict=True)
+    }
+    return dict(sorted(found.items()))
 
 
 def _unpack_entry(name: bytes, stored: bytes) -> StoredEntry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ropeline.jobs.broker import (
     LARGEST_ENQUEUE,
@@ -12,11 +12,12 @@ from ropeline.jobs.broker import (
     LARGEST_SPLIT,
     LARGEST_STEP,
 )
-from ropeline.jobs.records import Finish, FinishKind, HandOver, JobState, Limit, NewJob
+from ropeline.jobs.records import Finish, FinishKind, HandOver, JobState, Limit, NewJob, QueueSettings
 from ropeline.lua.errors import ConfigurationError
 
 __all__ = [
     "LARGEST_PAGE",
+    "MOST_PAUSED_TASKS",
     "PURGEABLE",
     "check_enqueue",
     "check_id",
@@ -26,11 +27,16 @@ __all__ = [
     "check_names",
     "check_purge",
     "check_renewal",
+    "check_settings",
     "check_step",
+    "check_task",
+    "too_many_tasks",
 ]
 
 LARGEST_PAGE = 1000
 """Most jobs in one page, and in one purge."""
+MOST_PAUSED_TASKS = 100
+"""Most tasks of a queue that are paused by themselves."""
 PURGEABLE = frozenset(
     {
         JobState.DEAD,
@@ -55,6 +61,7 @@ _LONGEST_PERIOD = (1 << 32) - 1
 _PLAIN_FINISH = Finish(FinishKind.COMPLETED, b"", 0)[3:]
 # A pending job's place is its priority band plus a time, and a double must hold it exactly.
 _LATEST = 1 << 42
+_LARGEST_SETTING = (1 << 53) - 1
 
 
 def check_enqueue(jobs: Sequence[NewJob]) -> None:
@@ -151,6 +158,31 @@ def check_milliseconds(field: str, value: int, *, least: int = 0) -> None:
     """Raise ConfigurationError unless `value` is a time, or a length of time, that a broker can keep."""
     if not least <= value < _LATEST:
         raise ConfigurationError(field, value, f"{least} to {_LATEST - 1} ms")
+
+
+def check_settings(changes: Mapping[str, int]) -> None:
+    """Raise ConfigurationError unless these are settings of a queue, with numbers that they may have."""
+    for name, value in changes.items():
+        if name not in QueueSettings._fields:
+            raise ConfigurationError("setting", name, f"one of {', '.join(QueueSettings._fields)}")
+        least = 1 if name.endswith("_age") else 0
+        if not least <= value <= _LARGEST_SETTING:
+            raise ConfigurationError(name, value, f"a whole number from {least} to {_LARGEST_SETTING}")
+    if changes.get("rate") and not changes.get("period"):
+        raise ConfigurationError("period", changes.get("period", 0), "the ms in which `rate` jobs may begin, 1 or more")
+
+
+def check_task(task: bytes) -> None:
+    """Raise ConfigurationError unless this may be a task type, or nothing."""
+    if len(task) > _LONGEST_DETAIL:
+        raise ConfigurationError("task", task, "at most 255 bytes")
+
+
+def too_many_tasks(task: bytes) -> ConfigurationError:
+    """What a broker raises that would have to pause one task more than it can."""
+    return ConfigurationError(
+        "task", task.decode(errors="replace"), f"one of {MOST_PAUSED_TASKS} that are paused at most"
+    )
 
 
 def _check_limit_of_key(limit: Limit) -> None:

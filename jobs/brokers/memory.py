@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -23,12 +23,16 @@ from ropeline.jobs.brokers.checks import (
     check_names,
     check_purge,
     check_renewal,
+    check_settings,
     check_step,
+    check_task,
+    too_many_tasks,
 )
 from ropeline.jobs.brokers.memory_cron import MemoryCronStore
 from ropeline.jobs.brokers.memory_locks import MemoryLockKeeper
 from ropeline.jobs.brokers.memory_queue import MemoryQueue
 from ropeline.jobs.brokers.memory_split import MemorySplit
+from ropeline.jobs.errors import QueueFull
 from ropeline.jobs.locks.locks import Locks
 from ropeline.jobs.records import (
     Depths,
@@ -42,6 +46,7 @@ from ropeline.jobs.records import (
     Page,
     PartOutcome,
     Progress,
+    QueueSettings,
     Renewal,
     StepReply,
 )
@@ -103,6 +108,7 @@ class MemoryBroker:
         check_enqueue(jobs)
         await asyncio.sleep(0)
         with self._lock:
+            self._refuse_beyond_budget(queue, jobs)
             answers = self.queue(queue).enqueue(self._clock(), jobs)
         self._wake(queue)
         return answers
@@ -247,15 +253,31 @@ class MemoryBroker:
         self._wake(queue)
         return many
 
-    async def pause(self, queue: str, *, reason: str, resume_after: int = 0) -> None:
+    async def pause(self, queue: str, *, reason: str, resume_after: int = 0, task: bytes = b"") -> None:
         check_milliseconds("resume_after", resume_after)
+        check_task(task)
         with self._lock:
-            self.queue(queue).pause(self._clock(), reason=reason, resume_after=resume_after)
+            now, kept = self._clock(), self.queue(queue)
+            if not task:
+                kept.pause(now, reason=reason, resume_after=resume_after)
+            elif not kept.pause_task(now, task, reason=reason, resume_after=resume_after):
+                raise too_many_tasks(task)
 
-    async def resume(self, queue: str) -> None:
+    async def resume(self, queue: str, *, task: bytes = b"") -> None:
+        check_task(task)
         with self._lock:
-            self.queue(queue).resume()
+            if task:
+                self.queue(queue).resume_task(task)
+            else:
+                self.queue(queue).resume()
         self._wake(queue)
+
+    async def configure(self, queue: str, changes: Mapping[str, int]) -> QueueSettings:
+        check_settings(changes)
+        with self._lock:
+            settings = self.queue(queue).configure(changes)
+        self._wake(queue)
+        return settings
 
     async def mark(self, key: bytes, keep: int) -> None:
         check_id("key", key)
@@ -331,9 +353,14 @@ class MemoryBroker:
         self._wake()
 
     def _enqueue_one(self, queue: str, job: NewJob) -> Enqueued:
+        self._refuse_beyond_budget(queue, [job])
         (answer,) = self.queue(queue).enqueue(self._clock(), [job])
         self._wake(queue)
         return answer
+
+    def _refuse_beyond_budget(self, queue: str, jobs: Sequence[NewJob]) -> None:
+        if why := self.queue(queue).refusal(self._clock(), jobs):
+            raise QueueFull(queue, why)
 
     def _seconds_to_work(self, queue: MemoryQueue) -> float:
         """For how long there is nothing to do if nobody calls; 0 or less when there is something."""

@@ -5,17 +5,20 @@ Plain data, each call at a given moment, nothing asynchronous; `ropeline.jobs.br
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, inf
+from math import ceil, floor, inf
 from typing import Final
 
+from ropeline.jobs.brokers.checks import MOST_PAUSED_TASKS
 from ropeline.jobs.brokers.memory_outbox import MemoryOutbox, Seen, jobs_of
 from ropeline.jobs.brokers.memory_slots import MemorySlots
 from ropeline.jobs.brokers.memory_split import MemorySplit, PartReport
+from ropeline.jobs.payloads.envelope import task_of
 from ropeline.jobs.records import (
     Claimed,
     Depths,
@@ -34,6 +37,8 @@ from ropeline.jobs.records import (
     Page,
     Part,
     PartState,
+    PausedTask,
+    QueueSettings,
     Renewal,
     SplitOrder,
     StepReply,
@@ -59,18 +64,21 @@ COUNTERS: Final = (
     "split",
 )
 
-_DAY: Final = 86_400_000
 _LONGEST_CLOCK_STEP: Final = 10_000
 _QUIET: Final = 10_000
 _PROMOTED_PER_STEP: Final = 64
 _REAPED_PER_STEP: Final = 20
 _AGED_PER_STEP: Final = 20
+_RAISED_PER_STEP: Final = 20
+_RELEASED_PER_STEP: Final = 64
+_LARGEST_CLAIM: Final = 64
+# Of what is known of a job besides its body: all but its unique key, reason and error.
+_PACKED_META: Final = 61
+_HEAD: Final = 2
+_LIMIT: Final = 26
+_PART: Final = 27
 _REPLY_BYTES: Final = 1 << 20
 _ERROR_BYTES: Final = 1024
-_MOST_DEAD: Final = 10_000
-_DEAD_AGE: Final = 90 * _DAY
-_CANCELLED_AGE: Final = _DAY
-_PARKED_AGE: Final = 7 * _DAY
 _WORKER_AGE: Final = 3_600_000
 _WORKERS_PER_STEP: Final = 5
 _MOST_UNPARKED: Final = 100
@@ -96,7 +104,8 @@ class MemoryJob:
     `place`: the set it is in: a JobState, or `suspects`. `score`: its rank in there: wall ms of when it may run (scheduled,
     retry), of its end (dead, cancelled), of when it was parked, of when it is forgotten (completed); `rank` (pending, suspects,
     held); the lease's end by the queue clock (active). `rank`: its priority, then `ready` or, with a limit, its tag: the
-    virtual time at which its key has had its share. `has_slot`: of the limit's key.
+    virtual time at which its key has had its share. `has_slot`: of the limit's key. `held_task`: it is held back until this task is
+    resumed.
     """
 
     id: bytes
@@ -121,6 +130,7 @@ class MemoryJob:
     has_slot: bool = False
     split: MemorySplit | None = None
     is_joined: bool = False
+    held_task: bytes = b""
     error: bytes = b""
     reason: bytes = b""
     result: bytes = b""
@@ -128,6 +138,17 @@ class MemoryJob:
     @property
     def state(self) -> JobState:
         return JobState.PENDING if self.place == _SUSPECTS else JobState(self.place)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its body as a store keeps it."""
+        return _stored_size(self)
+
+    @property
+    def dead_size(self) -> int:
+        """Bytes that a store keeps of it as a dead letter."""
+        unique = 0 if self.until_start else len(self.unique)
+        return self.size + _PACKED_META + unique + len(self.reason) + len(self.error)
 
 
 class _RankedIds:
@@ -178,6 +199,16 @@ class MemoryQueue:
         """Limit key -> wall ms from when another job of it may begin, or its tokens are full."""
         self.virtual: float | None = None
         """The time of the shares among keys: the highest tag that was claimed; begins at the wall ms of the first call."""
+        self.settings = QueueSettings()
+        self.tokens: tuple[float, int] | None = None
+        """Of the queue's rate, and the wall ms at which it was that many; None: all."""
+        self.bytes = 0
+        """What bodies and results take."""
+        self.paused_tasks: dict[bytes, PausedTask] = {}
+        self.resuming: list[bytes] = []
+        """Tasks whose jobs are being released."""
+        self.held_back: dict[bytes, list[tuple[float, bytes]]] = {}
+        """Paused task -> rank and id of its jobs, in the order of these."""
         self.pause_reason: str | None = None
         """None: not paused."""
         self.resumes_at = 0
@@ -196,6 +227,7 @@ class MemoryQueue:
         if holder := self._win_key(now, job, now + new.unique_for if new.unique_for else 0):
             return Enqueued(EnqueueResult.CONFLICT, holder)
         self.jobs[job.id] = job
+        self.bytes += job.size
         self.counters["enqueued"] += 1
         due = max(new.due, now + new.delay)
         if due > now:
@@ -203,6 +235,22 @@ class MemoryQueue:
         else:
             self._set_off(now, job, now)
         return Enqueued(EnqueueResult.ENQUEUED, b"")
+
+    def refusal(self, now: int, jobs: Sequence[NewJob]) -> str:
+        """Why the byte budget has no room for those of the jobs that would be taken in, empty when it has."""
+        most = self.settings.most_bytes
+        if not most:
+            return ""
+        new: dict[bytes, int] = {}
+        keys = {key for key, (_, end) in self.holders.items() if not 0 < end <= now}
+        for job in jobs:
+            if job.id not in self.jobs and job.id not in new and not (job.unique and job.unique in keys):
+                new[job.id] = _stored_size(job)
+                keys.add(job.unique)
+        wanted = sum(new.values())
+        if not wanted or self.bytes + wanted <= most:
+            return ""
+        return f"the queue holds {self.bytes} bytes and may hold {most}: there is no room for {wanted} more"
 
     # Steps
 
@@ -227,25 +275,28 @@ class MemoryQueue:
             raise StoreRefused(f"call: got {call}, expected {last} or more")
         self._begin(now)
         # What completed and leaves nothing comes first: its slots are free for the others.
-        order = sorted(range(len(finishes)), key=lambda index: bool(finishes[index].kind or finishes[index].keep))
+        order = sorted(range(len(finishes)), key=lambda index: not _leaves_nothing(finishes[index]))
         results = {index: self._finish(now, worker, finishes[index]) for index in order}
         finished = [results[index] for index in range(len(finishes))]
         self._tend(now, max_lost)
         paused = self.is_paused(now)
-        chosen = [] if paused else self._choose(claim, suspects=suspects)
-        claimed = self._claim(chosen, now, worker=worker, lease=lease, hard=hard)
-        suspects_left = suspects and not any(job.lost for job in chosen)
+        claimed: list[Claimed] = []
+        if not paused:
+            found = self._choose(min(claim, floor(self._tokens_now(now))), suspects=suspects)
+            claimed = self._claim(found, now, worker=worker, lease=lease, hard=hard)
         left = len(self.sets[JobState.PENDING].ranks)
         if not left:
             # Jobs with and without a key have the same beginning again.
             self._advance_virtual(now)
+        next_token = self._next_token(now) if left or self.sets[_SUSPECTS].ranks else 0
+        suspects_left = suspects and not any(job.lost for job in claimed)
         left += len(self.sets[_SUSPECTS].ranks) if suspects_left else 0
         reply = StepReply(
             finished=finished,
             claimed=claimed,
             now=now,
-            more=left > 0 and not paused,
-            next_due=min(filter(None, (self.next_due(), *self.rates.values())), default=0),
+            more=left > 0 and not paused and not next_token,
+            next_due=min(filter(None, (self.next_due(), next_token, *self.rates.values())), default=0),
             paused=paused,
             outgoing=self.outbox.due(now),
         )
@@ -325,6 +376,7 @@ class MemoryQueue:
         self._give_up(now, job)
         if finish.keep:
             job.result, job.at = finish.result, now
+            self.bytes += len(job.result)
             self._put(job, JobState.COMPLETED, now + finish.keep)
         else:
             self._forget(job)
@@ -346,12 +398,9 @@ class MemoryQueue:
             for job in self._lowest(state, now, _PROMOTED_PER_STEP):
                 self._set_off(now, job, int(job.score))
         self._grant_by_time(now)
-        aged = self._aged(now)[:_AGED_PER_STEP]
-        for job in aged:
-            self._forget(job)
-            self.counters["expired"] += 1
-        for job in self._lowest(JobState.PARKED, now - _PARKED_AGE, _AGED_PER_STEP - len(aged)):
-            self._bury(now, job, b"unknown", b"no worker knew the task type %b" % job.reason)
+        self._release_tasks(now)
+        self._raise_old(now)
+        self._age_out(now)
 
     def _reap(self, now: int, job: MemoryJob, max_lost: int) -> None:
         self.counters["lost"] += 1
@@ -365,39 +414,155 @@ class MemoryQueue:
         else:
             self._restart(now, job)
 
-    def _aged(self, now: int) -> list[MemoryJob]:
-        """Jobs that have been kept for long enough, the oldest of each state first."""
-        too_old = self._lowest(JobState.DEAD, now - _DEAD_AGE, _AGED_PER_STEP)
-        dead = self.all_in(JobState.DEAD, max(len(too_old), len(self.sets[JobState.DEAD].ranks) - _MOST_DEAD))
-        return [
-            *self._lowest(JobState.COMPLETED, now, _AGED_PER_STEP),
-            *self._lowest(JobState.CANCELLED, now - _CANCELLED_AGE, _AGED_PER_STEP),
-            *dead,
-        ]
+    def _raise_old(self, now: int) -> None:
+        """A job that has waited for some times the queue's `ageing` goes as many priorities higher."""
+        ageing = self.settings.ageing
+        most = _RAISED_PER_STEP if ageing else 0
+        for band in range(1, 10):
+            first = band * _PRIORITY_BAND
+            last = min(first + now - ageing, first + _PRIORITY_BAND - 1)
+            found = [job for job in self.all_in(JobState.PENDING) if most and first <= job.rank <= last][:most]
+            for job in found:
+                ready = job.rank % _PRIORITY_BAND
+                wanted = max(0, 9 - job.priority - floor((now - ready) / ageing))
+                if wanted < band:
+                    job.rank = wanted * _PRIORITY_BAND + ready
+                    self._put(job, JobState.PENDING, job.rank)
+            most -= len(found)
 
-    def _claim(self, chosen: Sequence[MemoryJob], now: int, *, worker: bytes, lease: int, hard: int) -> list[Claimed]:
-        if chosen:
+    def _age_out(self, now: int) -> None:
+        settings, most = self.settings, _AGED_PER_STEP
+
+        def expire(jobs: list[MemoryJob]) -> int:
+            for job in jobs:
+                self._forget(job)
+                self.counters["expired"] += 1
+            return len(jobs)
+
+        most -= expire(self._lowest(JobState.COMPLETED, now, most))
+        surplus = self._surplus(JobState.COMPLETED, settings.completed_count)
+        most -= expire(self.all_in(JobState.COMPLETED, min(surplus, most)))
+        most -= expire(self._lowest(JobState.CANCELLED, now - settings.cancelled_age, most))
+        most -= expire(self._dead_past_keeping(now)[:most])
+        for job in self._lowest(JobState.PARKED, now - settings.parked_age, most):
+            self._bury(now, job, b"unknown", b"no worker knew the task type %b" % job.reason)
+
+    def _surplus(self, state: JobState, kept: int) -> int:
+        """How many jobs of a state are more than `kept`; 0: any number may be."""
+        return max(0, len(self.sets[state].ranks) - kept) if kept else 0
+
+    def _dead_past_keeping(self, now: int) -> list[MemoryJob]:
+        """The oldest dead letters, for as long as one is too old, or they are too many, or take too much."""
+        settings, size = self.settings, self.dead_bytes()
+        surplus = self._surplus(JobState.DEAD, settings.dead_count)
+        past: list[MemoryJob] = []
+        for job in self.all_in(JobState.DEAD):
+            is_heavy = 0 < settings.dead_bytes < size
+            if len(past) >= surplus and job.score > now - settings.dead_age and not is_heavy:
+                break
+            past.append(job)
+            size -= job.dead_size
+        return past
+
+    def dead_bytes(self) -> int:
+        """What dead letters take."""
+        return sum(job.dead_size for job in self.all_in(JobState.DEAD))
+
+    def _tokens_now(self, now: int) -> float:
+        """How many jobs may begin now by the queue's own rate."""
+        rate, period = self.settings.rate, self.settings.period
+        if not rate:
+            return _LARGEST_CLAIM
+        tokens, at = self.tokens or (rate, now)
+        return min(rate, tokens + max(0, now - at) * rate / period)
+
+    def _next_token(self, now: int) -> int:
+        """Wall ms from when another job may begin, 0: now."""
+        tokens = self._tokens_now(now)
+        return 0 if tokens >= 1 else now + ceil((1 - tokens) * self.settings.period / self.settings.rate)
+
+    def _claim(self, found: Sequence[MemoryJob], now: int, *, worker: bytes, lease: int, hard: int) -> list[Claimed]:
+        """Lease those of the jobs whose task is not paused, and hold the others back."""
+        paused = {job.id for job in found if task_of(job.body) in self.paused_tasks}
+        chosen = [job for job in found if job.id not in paused]
+        if found:
             self.fence = max(now * 1000, self.fence + 1)
-            self.counters["claimed"] += len(chosen)
+        self.counters["claimed"] += len(chosen)
         for job in chosen:
             job.fence, job.worker, job.hard_end, job.at = self.fence, worker, self.clock + hard, now
             self._advance_virtual(job.rank % _PRIORITY_BAND)
             self._put(job, JobState.ACTIVE, self.clock + lease)
             if job.until_start:
                 self._release_key(job)
+        for job in found:
+            if job.id in paused:
+                self._hold_back(now, job)
+        if chosen and self.settings.rate:
+            self.tokens = self._tokens_now(now) - len(chosen), now
         return [_delivery(job, now) for job in chosen]
 
     def _choose(self, most: int, *, suspects: bool) -> list[MemoryJob]:
-        """What a claim of `most` jobs brings: one suspect at most, and no more bytes than a reply may have."""
+        """What a claim of `most` jobs finds: one suspect at most, and no more bytes than a reply may have."""
         suspected = self.all_in(_SUSPECTS, 1) if suspects else []
         chosen: list[MemoryJob] = []
         size = 0
         for job in [*suspected, *self.all_in(JobState.PENDING, most)][:most]:
-            size += len(job.body)
+            size += job.size
             if chosen and size > _REPLY_BYTES:
                 break
             chosen.append(job)
         return chosen
+
+    def _hold_back(self, now: int, job: MemoryJob) -> None:
+        """A job of a paused task is held at its place, without its slot."""
+        self._give_up(now, job)
+        job.at, job.reason = now, task_of(job.body)
+        job.held_task = job.reason
+        self._put(job, JobState.HELD, job.rank)
+        insort(self.held_back.setdefault(job.held_task, []), (job.rank, job.id))
+
+    def _release_tasks(self, now: int) -> None:
+        """Some of the jobs that were held back until their task is resumed."""
+        for task, pause in list(self.paused_tasks.items()):
+            if 0 < pause.resumes_at <= now:
+                self.resume_task(task)
+        if not self.resuming:
+            return
+        self.resuming.sort()
+        task = self.resuming[0]
+        released = [self.jobs[id_] for _, id_ in self.held_back.get(task, [])[:_RELEASED_PER_STEP]]
+        for job in released:
+            self._give_up(now, job)
+            job.reason = b""
+            if job.limit is None:
+                self._make_pending(job)
+            else:
+                # It asks for its slot anew, among those that are no suspects.
+                job.lost = 0
+                self._set_off(now, job, now)
+        if len(released) < _RELEASED_PER_STEP:
+            del self.resuming[0]
+
+    def pause_task(self, now: int, task: bytes, *, reason: str, resume_after: int) -> bool:
+        """Hold the jobs of a task back from now on; False when too many tasks are paused."""
+        if len(self.paused_tasks.keys() - {task}) >= MOST_PAUSED_TASKS:
+            return False
+        resumes_at = now + resume_after if resume_after else 0
+        self.paused_tasks[task] = PausedTask(task.decode(errors="replace"), reason, resumes_at)
+        self.resuming = [other for other in self.resuming if other != task]
+        return True
+
+    def resume_task(self, task: bytes) -> None:
+        """Release the jobs of a task, some at a step."""
+        if self.paused_tasks.pop(task, None) is not None:
+            self.resuming.append(task)
+
+    def configure(self, changes: Mapping[str, int]) -> QueueSettings:
+        """Change settings."""
+        self.settings = self.settings._replace(**changes)
+        if not self.settings.rate:
+            self.tokens = None
+        return self.settings
 
     def renew(self, now: int, *, worker: bytes, held: Sequence[tuple[bytes, int]], lease: int) -> list[Renewal]:
         self._begin(now)
@@ -434,14 +599,16 @@ class MemoryQueue:
 
         Suspects do not count: who waits may hold one already, and would be called back at once for ever.
         """
-        if self.sets[JobState.PENDING].ranks and not self.is_paused(now):
+        next_token = self._next_token(now)
+        if self.resuming or (self.sets[JobState.PENDING].ranks and not self.is_paused(now) and not next_token):
             return now
-        return min(filter(None, (self.next_due(), self.resumes_at, *self.rates.values())), default=inf)
+        resumes = [self.resumes_at, *(pause.resumes_at for pause in self.paused_tasks.values())]
+        return min(filter(None, (self.next_due(), next_token, *resumes, *self.rates.values())), default=inf)
 
     def depths(self, now: int) -> Depths:
         pending = [job for place in (JobState.PENDING, _SUSPECTS) for job in self.all_in(place)]
         # The first of each priority is its oldest, but where shares by key decide; then it is the next one.
-        heads = {(job.place, job.priority): job.ready for job in reversed(pending)}
+        heads = {(job.place, job.rank // _PRIORITY_BAND): job.ready for job in reversed(pending)}
         counts = {str(state): len(self.sets[state].ranks) for state in JobState}
         counts[JobState.PENDING] = len(pending)
         paused = self.is_paused(now)
@@ -453,6 +620,11 @@ class MemoryQueue:
             paused=paused,
             pause_reason=self.pause_reason or "" if paused else "",
             resumes_at=self.resumes_at if paused else 0,
+            bytes=self.bytes,
+            dead_bytes=self.dead_bytes(),
+            paused_tasks=tuple(
+                pause for _, pause in sorted(self.paused_tasks.items()) if not 0 < pause.resumes_at <= now
+            ),
             counters=dict(self.counters),
         )
 
@@ -488,7 +660,9 @@ class MemoryQueue:
         return Page([self._view(self.jobs[id_]) for _, _, id_ in part], _cursor(part[-1]) if more else "")
 
     def _held_jobs(self, cursor: str, limit: int) -> Page:
-        held = [(key, *rank) for key in sorted(self.slots) for rank in self.slots[key].held]
+        held = [(key, *rank) for key, slots in self.slots.items() for rank in slots.held]
+        held += [(_task_key(task), *rank) for task, ranks in self.held_back.items() for rank in ranks]
+        held.sort()
         start = bisect_right(held, _read_held_cursor(cursor)) if cursor else 0
         part = held[start : start + limit]
         more = start + limit < len(held)
@@ -584,7 +758,9 @@ class MemoryQueue:
             self._join(now, job, job.split)
 
     def _join(self, now: int, job: MemoryJob, split: MemorySplit) -> None:
+        self.bytes -= job.size
         job.body, job.attempts, job.lost, job.error = split.order.body, 0, 0, b""
+        self.bytes += job.size
         job.is_joined = True
         self._set_off(now, job, now)
 
@@ -686,6 +862,13 @@ class MemoryQueue:
 
     def _give_up(self, now: int, job: MemoryJob) -> None:
         """Take the slot, or the wait for one, from a job that is about to leave its state, and hand on what that leaves."""
+        if job.held_task:
+            ranks = self.held_back[job.held_task]
+            ranks.remove((job.rank, job.id))
+            if not ranks:
+                del self.held_back[job.held_task]
+            job.held_task = b""
+            return
         if job.limit is None or not (job.has_slot or job.place == JobState.HELD):
             return
         slots = self.slots[job.limit.key]
@@ -755,6 +938,7 @@ class MemoryQueue:
 
     def _forget(self, job: MemoryJob) -> None:
         self._release_key(job)
+        self.bytes -= job.size + len(job.result)
         self.sets[job.place].remove(job.score, job.id)
         del self.jobs[job.id]
 
@@ -774,6 +958,21 @@ class MemoryQueue:
     def _release_key(self, job: MemoryJob) -> None:
         if self.holders.get(job.unique, (b"", 0))[0] == job.id:
             del self.holders[job.unique]
+
+
+def _stored_size(job: MemoryJob | NewJob) -> int:
+    part = 0 if job.part is None else _PART + len(job.part.queue)
+    return _HEAD + len(job.unique) + (0 if job.limit is None else _LIMIT) + part + len(job.body)
+
+
+def _task_key(task: bytes) -> bytes:
+    """The key by which jobs of a paused task are held."""
+    return hashlib.sha1(b"task:" + task, usedforsecurity=False).hexdigest()[:16].encode()
+
+
+def _leaves_nothing(finish: Finish) -> bool:
+    """Whether the run completed, and nothing of it goes anywhere."""
+    return finish.kind is FinishKind.COMPLETED and not finish.keep and not finish.result and not finish.hand_over
 
 
 def _delivery(job: MemoryJob, now: int) -> Claimed:

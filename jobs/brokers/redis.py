@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -25,7 +25,10 @@ from ropeline.jobs.brokers.checks import (
     check_names,
     check_purge,
     check_renewal,
+    check_settings,
     check_step,
+    check_task,
+    too_many_tasks,
 )
 from ropeline.jobs.brokers.redis_cron import RedisCronStore
 from ropeline.jobs.errors import OutcomeUnknown, QueueFull
@@ -47,7 +50,9 @@ from ropeline.jobs.records import (
     Part,
     PartOutcome,
     PartState,
+    PausedTask,
     Progress,
+    QueueSettings,
     Renewal,
     SplitOrder,
     StepReply,
@@ -138,7 +143,7 @@ class RedisBroker:
         try:
             answers = await self.scripts(queue).enqueue(packed, large_from=_LARGE_FROM)
         except StoreFull as error:
-            raise QueueFull(*error.args) from error
+            raise QueueFull(queue, str(error).removeprefix("FULL ")) from error
         except StoreUnavailable as error:
             raise OutcomeUnknown(queue, [job.id for job in jobs]) from error
         return [Enqueued(EnqueueResult(result), holder) if result else _TAKEN_IN for result, holder in answers]
@@ -303,6 +308,9 @@ class RedisBroker:
             paused=found.paused,
             pause_reason=found.reason,
             resumes_at=found.resumes_at,
+            bytes=found.bytes,
+            dead_bytes=found.dead_bytes,
+            paused_tasks=tuple(PausedTask(task, *pause) for task, pause in found.paused_tasks.items()),
             counters=found.counters,
         )
 
@@ -378,15 +386,25 @@ class RedisBroker:
         """Make at most 100 parked jobs of this task type pending; how many it were."""
         return await self.scripts(queue).unpark(task=task)
 
-    async def pause(self, queue: str, *, reason: str, resume_after: int = 0) -> None:
-        """Claim nothing from this queue until it is resumed, or for `resume_after` ms."""
+    async def pause(self, queue: str, *, reason: str, resume_after: int = 0, task: bytes = b"") -> None:
+        """Claim nothing until the queue, or the task, is resumed; see Broker."""
         check_milliseconds("resume_after", resume_after)
+        check_task(task)
         await self._register(queue)
-        await self.scripts(queue).pause(paused=True, reason=reason, after=resume_after)
+        if not await self.scripts(queue).pause(paused=True, reason=reason, after=resume_after, task=task):
+            raise too_many_tasks(task)
 
-    async def resume(self, queue: str) -> None:
-        """Claim again."""
-        await self.scripts(queue).pause(paused=False)
+    async def resume(self, queue: str, *, task: bytes = b"") -> None:
+        """Claim again; see Broker."""
+        check_task(task)
+        await self.scripts(queue).pause(paused=False, task=task)
+
+    async def configure(self, queue: str, changes: Mapping[str, int]) -> QueueSettings:
+        """Change settings, or read them; see Broker."""
+        check_settings(changes)
+        if changes:
+            await self._register(queue)
+        return QueueSettings(**await self.scripts(queue).configure(changes))
 
     async def mark(self, key: bytes, keep: int) -> None:
         """Remember 16 bytes for `keep` ms."""
@@ -424,7 +442,7 @@ class RedisBroker:
         try:
             return await scripts.take_over(jobs, large_from=_LARGE_FROM, remember=_REMEMBERED) if jobs else 0
         except StoreFull as error:
-            raise QueueFull(*error.args) from error
+            raise QueueFull(queue, str(error).removeprefix("FULL ")) from error
 
     async def stop(self, queue: str, id: bytes) -> JobState | None:
         """Ask a job to end; see Broker."""

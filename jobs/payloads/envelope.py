@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 
 from ropeline.jobs.errors import Undecodable
 
-__all__ = ["LARGEST_METADATA", "Envelope", "pack", "pack_plain", "unpack"]
+__all__ = ["LARGEST_METADATA", "Envelope", "pack", "pack_plain", "task_of", "unpack"]
 
 LARGEST_METADATA: Final = 1024
 """Most bytes of a job's metadata, names and values together."""
@@ -106,6 +106,13 @@ def unpack(body: bytes) -> Envelope:
         raise Undecodable(f"body: {len(body)} bytes end too early") from None
     except UnicodeDecodeError:
         raise Undecodable("body: a text in it is not UTF-8") from None
+
+
+def task_of(body: bytes) -> bytes:
+    """The task type in UTF-8, empty when this is no body of ours; `includes/queue/tasks.lua` reads it the same way."""
+    if len(body) <= _HEAD_LENGTH or body[0] != _VERSION:
+        return b""
+    return body[_HEAD_LENGTH : _HEAD_LENGTH + body[_HEAD_LENGTH - 1]]
 
 
 def _unpack(body: bytes) -> Envelope:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -16,6 +17,7 @@ from ropeline.jobs.records import Finish, FinishKind, NewJob
 from ropeline.jobs.shapes.chains import next_job
 from ropeline.jobs.shapes.groups import GATHER, SPLIT, gather_body, gathered, order_of, read_split
 from ropeline.jobs.shapes.split import Split
+from ropeline.jobs.worker.finished import FinishedMark
 from ropeline.lua.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -138,7 +140,7 @@ class TaskHandlers:
 class TaskRun:
     """One call of a task's function. See ropeline.jobs.worker.runner.Prepared."""
 
-    __slots__ = ("_args", "_context", "_envelope", "_kwargs", "_run", "_task", "grace", "is_async", "timeout")
+    __slots__ = ("_args", "_context", "_envelope", "_kwargs", "_mark", "_run", "_task", "grace", "is_async", "timeout")
 
     def __init__(
         self,
@@ -154,6 +156,9 @@ class TaskRun:
         self._envelope = envelope
         self._context = context
         self._args, self._kwargs = arguments
+        self._mark = None
+        if options.finished_ttl and not (self._kept() or envelope.then or run.claimed.is_part):
+            self._mark = FinishedMark(task.app, run.queue, run.id, options.finished_ttl)
         self.is_async = task.is_async
         self.timeout = (options.timeout if envelope.timeout is None else envelope.timeout) / 1000
         self.grace = (options.grace if envelope.grace is None else envelope.grace) / 1000
@@ -164,12 +169,15 @@ class TaskRun:
 
     def call(self) -> Any:
         """Call the task's function."""
-        return self._task.function(*self._args, **self._kwargs)
+        if self._mark is None:
+            return self._task.function(*self._args, **self._kwargs)
+        call = partial(self._task.function, *self._args, **self._kwargs)
+        return self._mark.call(call) if self.is_async else self._mark.call_sync(call)
 
     def completed(self, value: Any) -> Finish:
         """The run returned: with its result, where one is kept."""
         run = self._run
-        keep = self._task.options.result_ttl if self._envelope.result_ttl is None else self._envelope.result_ttl
+        keep = self._kept()
         if not keep and not self._envelope.then and not run.claimed.is_part and not isinstance(value, Split):
             return Finish(FinishKind.COMPLETED, run.id, run.fence)
         try:
@@ -178,6 +186,10 @@ class TaskRun:
             return _completed(run, self._envelope, lambda: self._dumped(value), keep)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it: who waits for the result must be told
             return _dead(run, b"result", str(error) if isinstance(error, JobError) else error_text(error))
+
+    def _kept(self) -> int:
+        """How long the result is kept, ms."""
+        return self._task.options.result_ttl if self._envelope.result_ttl is None else self._envelope.result_ttl
 
     def _split(self, split: Split[Any], keep: int) -> Finish:
         """The job goes on as its parts, and then as what finishes it."""

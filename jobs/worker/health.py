@@ -215,4 +215,5 @@ def _json(status: int, value: Mapping[str, object]) -> _Answer:
 
 
 def _shown(depth: Depths) -> dict[str, object]:
-    return {**depth._asdict(), "oldest_pending_age_seconds": oldest_age(depth)}
+    paused = [pause._asdict() for pause in depth.paused_tasks]
+    return {**depth._asdict(), "paused_tasks": paused, "oldest_pending_age_seconds": oldest_age(depth)}

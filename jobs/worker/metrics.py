@@ -238,6 +238,24 @@ def _queue_families(depths: Mapping[str, Depths]) -> list[Family]:
             "1 while nothing is claimed.",
             [({"queue": name}, int(depth.paused)) for name, depth in queues],
         ),
+        Family(
+            "queue_paused_tasks",
+            "gauge",
+            "Tasks of the queue that are paused by themselves.",
+            [({"queue": name}, len(depth.paused_tasks)) for name, depth in queues],
+        ),
+        Family(
+            "queue_bytes",
+            "gauge",
+            "What the bodies and results of all jobs take; of the store, the same from every worker.",
+            [({"queue": name}, depth.bytes) for name, depth in queues],
+        ),
+        Family(
+            "queue_dead_bytes",
+            "gauge",
+            "What dead letters take, with what is known of each; of the store, the same from every worker.",
+            [({"queue": name}, depth.dead_bytes) for name, depth in queues],
+        ),
     ]
 
 

@@ -59,7 +59,11 @@ if tick <= last then
 end
 local result = 3
 if late == 0 or now - tick <= late then
-  result = take_in(jobs, ids, now, tonumber(ARGV[2]))[1]
+  local reply = take_in(jobs, ids, now, tonumber(ARGV[2]), true)
+  if reply.err then
+    return reply
+  end
+  result = reply[1]
 end
 -- Last: if the store cannot take the job in, the tick is still to come, and its job is known by its id.
 redis.call('HSET', KEYS[25], name, string.format('%d', tick))

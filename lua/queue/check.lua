@@ -72,9 +72,12 @@ for index = 4, #ARGV do
     wrong = 'no body'
     if repairs then
       for _, set in ipairs(places) do
+        if set == DEAD then
+          leave_dead(queue, packed)
+        end
         redis.call('ZREM', set, id)
       end
-      forget(id)
+      forget(queue, id, false)
     end
   elseif body and #places == 0 then
     wrong = 'no state'
@@ -89,6 +92,9 @@ for index = 4, #ARGV do
         if places[place] == HELD then
           give_up(queue, id, unpack_meta(packed))
         else
+          if places[place] == DEAD then
+            leave_dead(queue, packed)
+          end
           redis.call('ZREM', places[place], id)
         end
       end

@@ -26,7 +26,8 @@ KEYS     1 body       hash    id -> head and what the worker needs
          23 parts     hash    id -> its parts, packed, and what goes with them
 ARGV     1 now        us      empty: the server's time
 RETURNS  scheduled, pending, active, retry, parked, dead, completed, cancelled, held, blocked, now, wall ms since when the oldest of those that are next is pending (0 none),
-         of the earliest job that is due (0 none), 1 when paused, the reason, when it resumes by itself, then names and numbers of the counters
+         of the earliest job that is due (0 none), 1 when paused, the reason, when it resumes by itself, bytes of the bodies and results, and
+         of the dead letters, the paused tasks (task, reason and when it resumes by itself of each), then names and numbers of the counters
 COST     O(log N)
 ]]
 --- @include "queue/step_keys"
@@ -38,7 +39,7 @@ local COUNTERS = {
 }
 local time = redis.call('TIME')
 local now = math.floor((tonumber(ARGV[1]) or time[1] * 1000000 + time[2]) / 1000)
-local pause = redis.call('HMGET', CONF, 'paused', 'reason', 'resumes_at')
+local pause = redis.call('HMGET', CONF, 'paused', 'reason', 'resumes_at', 'bytes', 'dead_bytes', 'tasks')
 local resumes_at = tonumber(pause[3]) or 0
 local is_paused = pause[1] == '1' and (resumes_at == 0 or resumes_at > now)
 local oldest, due = 0, 0
@@ -63,10 +64,19 @@ for _, set in ipairs({ SCHEDULED, RETRY }) do
     due = due == 0 and tonumber(first[2]) or math.min(due, tonumber(first[2]))
   end
 end
+local paused_tasks = {}
+for task, paused in pairs(pause[6] and cmsgpack.unpack(pause[6]).paused or {}) do
+  if paused[1] == 0 or paused[1] > now then
+    paused_tasks[#paused_tasks + 1] = task
+    paused_tasks[#paused_tasks + 1] = paused[2]
+    paused_tasks[#paused_tasks + 1] = paused[1]
+  end
+end
 local reply = {
   redis.call('ZCARD', SCHEDULED), redis.call('ZCARD', PENDING) + redis.call('ZCARD', SUSPECTS), redis.call('ZCARD', ACTIVE),
   redis.call('ZCARD', RETRY), redis.call('ZCARD', PARKED), redis.call('ZCARD', DEAD), redis.call('ZCARD', COMPLETED),
   redis.call('ZCARD', CANCELLED), redis.call('ZCARD', HELD), redis.call('ZCARD', BLOCKED), now, oldest, due, is_paused and 1 or 0, is_paused and pause[2] or '', is_paused and resumes_at or 0,
+  tonumber(pause[4]) or 0, tonumber(pause[5]) or 0, paused_tasks,
 }
 local counters = redis.call('HMGET', CONF, unpack(COUNTERS))
 for index, name in ipairs(COUNTERS) do

@@ -51,13 +51,16 @@ if #ids > 0 then
   local bodies = redis.call('HMGET', BODY, unpack(ids))
   for index, id in ipairs(ids) do
     if redis.call('ZREM', set, id) == 1 then
+      if set == DEAD then
+        leave_dead(queue, redis.call('HGET', META, id))
+      end
       if bodies[index] then
         if set == PARKED or set == SCHEDULED or set == RETRY then
           report(queue, id, 3, 'purged')
         end
         release_unique(UNIQUE, select(3, read_head(bodies[index])), id)
       end
-      forget(id)
+      forget(queue, id, bodies[index])
       removed = removed + 1
     end
   end

@@ -52,6 +52,9 @@ for index = 3, #ARGV do
       if unique ~= '' and not other then
         redis.call('HSET', UNIQUE, unique, struct.pack('<c16d', id, 0))
       end
+      if set == DEAD then
+        leave_dead(queue, redis.call('HGET', META, id))
+      end
       redis.call('ZREM', set, id)
       set_off(queue, id, body, unpack_meta(nil), queue.now)
       result, moved = 0, moved + 1

@@ -39,7 +39,7 @@ ARGV     1 now        us      empty: the server's time
          10 max_lost  int     leases that a job may lose
          11 completed packed  0 to 64 pairs of an id and a fence: runs that completed and leave nothing
          12 finishes  packed  0 to 64 other ends of runs: see pack_finishes in queue_scripts.py
-RETURNS  now, 1 when more could be claimed, wall ms of the earliest job that is due later (0 none), 1 when paused, the fence, how many
+RETURNS  now, 1 when more could be claimed, wall ms from when there may be something to claim again: a job that is due later, a key or the queue by its rate (0 none), 1 when paused, the fence, how many
          entries of the outbox are to be delivered,
          an array with 0 done, 1 stale or 2 cancelled for each completed and then each other finish, and of each claimed job id, body, attempts, lost and wall ms
          since when it was pending
@@ -49,6 +49,7 @@ COST     O((finishes + claim + 100) * log N)
 --- @include "queue/finish_runs"
 --- @include "queue/tend"
 --- @include "queue/claim_jobs"
+--- @include "queue/rate"
 --- @include "queue/wake"
 local CALLS, WORKERS = KEYS[24], KEYS[25]
 local LANES, FORGET_AFTER = 16, 3600000
@@ -109,7 +110,11 @@ tend(queue, max_lost)
 local bodies = {}
 kept.claimed = {}
 if claim.most > 0 and not queue.is_paused then
-  kept.claimed, bodies = claim_jobs(queue, worker, claim)
+  claim.most = math.min(claim.most, math.floor(tokens_now(queue)))
+  if claim.most > 0 then
+    kept.claimed, bodies = claim_jobs(queue, worker, claim)
+    take_tokens(queue, CONF, #kept.claimed)
+  end
 end
 local left, suspected = redis.call('ZCARD', PENDING), redis.call('ZCARD', SUSPECTS)
 if left == 0 then
@@ -121,10 +126,18 @@ for _, job in ipairs(kept.claimed) do
   may_take_one = may_take_one and job[3] == 0
 end
 kept.now, kept.fence, kept.paused = queue.now, queue.fence, queue.is_paused and 1 or 0
-kept.more = ((left > 0 or (suspected > 0 and may_take_one)) and not queue.is_paused) and 1 or 0
+local may_begin = next_token(queue)
+kept.more = ((left > 0 or (suspected > 0 and may_take_one)) and not queue.is_paused and may_begin == 0) and 1 or 0
 local scheduled, retry = redis.call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES'), redis.call('ZRANGE', RETRY, 0, 0, 'WITHSCORES')
 local rate = redis.call('ZRANGE', RATES, 0, 0, 'WITHSCORES')
 kept.next_due = math.min(tonumber(scheduled[2]) or math.huge, tonumber(retry[2]) or math.huge, tonumber(rate[2]) or math.huge)
+if may_begin > 0 and left + suspected > 0 then
+  kept.next_due = math.min(kept.next_due, may_begin)
+  if #kept.claimed > 0 then
+    -- Who took the last token may be busy when the next one comes.
+    queue.earliest = math.min(queue.earliest or may_begin, may_begin)
+  end
+end
 if kept.next_due == math.huge then
   kept.next_due = 0
 end
@@ -132,7 +145,7 @@ end
 -- may take no suspect is not woken by those that it has left before.
 local is_for_others = suspected > 0 and (queue.has_new_suspects or not may_take_one and claim.suspects)
 local is_earlier = queue.earliest and queue.earliest == kept.next_due
-if (left > 0 or is_for_others or is_earlier) and not queue.is_paused then
+if ((left > 0 or is_for_others) and may_begin == 0 or is_earlier) and not queue.is_paused then
   wake_one(WAKE)
 end
 kept.outgoing = redis.call('ZCOUNT', OUTGOING, '-inf', queue.now)

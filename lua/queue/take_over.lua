@@ -59,7 +59,8 @@ end
 local taken = 0
 for _, entry in ipairs(entries) do
   if not redis.call('ZSCORE', SEEN, entry.name) then
-    local reply = take_in(entry.jobs, entry.ids, now, tonumber(ARGV[2]))
+    -- They follow from jobs that were taken in; parts that found no room would keep theirs waiting for ever.
+    local reply = take_in(entry.jobs, entry.ids, now, tonumber(ARGV[2]), false)
     for place = 1, #reply, 2 do
       taken = taken + (reply[place] == 0 and 1 or 0)
     end

@@ -48,7 +48,7 @@ for index, id in ipairs(ids) do
       set_off(queue, id, body, meta, queue.now)
       moved = moved + 1
     else
-      forget(id)
+      forget(queue, id, false)
     end
   end
 end

@@ -53,12 +53,21 @@ def add_jobs_commands(commands: Commands) -> None:
     for command in (get, cancel, retry):
         command.add_argument("id", metavar="ID", help="id of a job, 32 hexadecimal digits")
         command.add_argument("--queue", metavar="QUEUE", help="the queue of the job (else every queue is searched)")
-    pause = _add(commands, "pause", "jobs:pause", "start no more jobs of a queue for now; those that run go on")
-    resume = _add(commands, "resume", "jobs:resume", "start jobs of a queue again")
+    pause = _add(commands, "pause", "queues:pause", "start no more jobs of a queue for now; those that run go on")
+    resume = _add(commands, "resume", "queues:resume", "start jobs of a queue again")
     for command in (pause, resume):
         command.add_argument("queue", metavar="QUEUE", help="the queue")
+        command.add_argument("--task", metavar="TYPE", help="the jobs of this task type alone")
     pause.add_argument("--reason", default="", metavar="TEXT", help="why, for whoever looks at the queue")
     pause.add_argument("--for", dest="for_", metavar="SECONDS", help="resume by itself after this long (else never)")
+    settings = _add(commands, "settings", "queues:change_settings", "show the settings of a queue, or change some")
+    settings.add_argument("queue", metavar="QUEUE", help="the queue")
+    settings.add_argument(
+        "assignments",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="a setting and its new value, such as rate=100; times in seconds, sizes in bytes, 0 for no limit",
+    )
     top = _add(commands, "top", "top:run", "show how the queues stand, each second, until Ctrl-C")
     top.add_argument("--queue", metavar="QUEUE", help="this queue alone")
 

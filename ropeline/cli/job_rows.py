@@ -16,7 +16,7 @@ from ropeline.jobs.errors import Undecodable
 from ropeline.jobs.ids import created_ms
 from ropeline.jobs.payloads.codec import codec_numbered
 from ropeline.jobs.payloads.envelope import Envelope, unpack
-from ropeline.jobs.records import Depths, JobState, JobView
+from ropeline.jobs.records import Depths, JobState, JobView, PausedTask
 from ropeline.lua.errors import ConfigurationError
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "job_type",
     "pause_words",
     "printable",
+    "task_pause_words",
 ]
 
 STATES: Final = (
@@ -155,16 +156,28 @@ def depths_document(queue: str, depths: Depths) -> dict[str, object]:
         "paused": depths.paused,
         "pause_reason": depths.pause_reason,
         "resumes_at": iso_utc(depths.resumes_at) if depths.resumes_at else None,
+        "paused_tasks": {
+            task: {"reason": reason, "resumes_at": iso_utc(at) if at else None}
+            for task, reason, at in depths.paused_tasks
+        },
+        "bytes": depths.bytes,
+        "dead_bytes": depths.dead_bytes,
         "counters": depths.counters,
     }
 
 
 def pause_words(depths: Depths) -> str:
-    """Whether the queue is paused, why, and until when."""
+    """Whether the queue is paused, why, and until when; else which of its tasks are."""
     if not depths.paused:
-        return "open"
-    words = "paused" if not depths.pause_reason else f"paused: {printable(depths.pause_reason, _LONGEST_ERROR)}"
-    return f"{words}, resumes in {age(depths.resumes_at - depths.now)}" if depths.resumes_at else words
+        tasks = ", ".join(printable(task, _LONGEST_ERROR) for task, _, _ in depths.paused_tasks)
+        return f"open but for {tasks}" if tasks else "open"
+    return task_pause_words(PausedTask("", depths.pause_reason, depths.resumes_at), depths.now)
+
+
+def task_pause_words(pause: PausedTask, now: int) -> str:
+    """That it is paused, why, and until when."""
+    words = f"paused: {printable(pause.reason, _LONGEST_ERROR)}" if pause.reason else "paused"
+    return f"{words}, resumes in {age(pause.resumes_at - now)}" if pause.resumes_at else words
 
 
 def _envelope(view: JobView) -> Envelope | str:

@@ -1,4 +1,4 @@
-"""`ropeline jobs`: enqueues, lists, shows, cancels and retries jobs, and pauses queues."""
+"""`ropeline jobs`: enqueues, lists, shows, cancels and retries jobs, and shows how queues stand."""
 
 from __future__ import annotations
 
@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ropeline.cli.errors import CommandFailed
 from ropeline.cli.job_pages import read_list
-from ropeline.cli.job_rows import STATES, depths_document, job_details, job_document, job_row, pause_words
+from ropeline.cli.job_rows import (
+    STATES,
+    depths_document,
+    job_details,
+    job_document,
+    job_row,
+    pause_words,
+    task_pause_words,
+)
 from ropeline.cli.job_store import JobStore, read_id, with_jobs
 from ropeline.cli.payloads import read_payload
+from ropeline.cli.seconds import milliseconds
 from ropeline.cli.tables import aligned
 from ropeline.cli.times import age, iso_utc, until_or_since
-from ropeline.jobs.durations import LONGEST, moment_ms, to_ms
+from ropeline.jobs.durations import moment_ms
 from ropeline.jobs.errors import OutcomeUnknown
 from ropeline.jobs.ids import new_id
 from ropeline.jobs.names import check_name, check_task_type
@@ -32,10 +41,9 @@ from ropeline.lua.errors import ConfigurationError
 if TYPE_CHECKING:
     from argparse import Namespace
 
-__all__ = ["cancel", "enqueue", "get", "list_jobs", "pause", "resume", "retry", "stats"]
+__all__ = ["cancel", "enqueue", "get", "list_jobs", "retry", "stats"]
 
 _LONGEST_KEY: Final = 1024
-_LONGEST_REASON: Final = 1024
 _MOMENT: Final = "a time in ISO 8601 with a zone, such as 2030-01-31T08:00:00+01:00 or 2030-01-31T07:00:00Z"
 
 
@@ -173,47 +181,12 @@ def retry(options: Namespace) -> int:
     return with_jobs(options, work)
 
 
-def pause(options: Namespace) -> int:
-    """Start no more jobs of a queue for now."""
-    after = 0 if options.for_ is None else _milliseconds("--for", options.for_, least=1)
-    if not options.reason.isprintable() or len(options.reason.encode()) > _LONGEST_REASON:
-        raise ConfigurationError("--reason", options.reason, f"at most {_LONGEST_REASON:,} bytes of text in one line")
-
-    async def work(store: JobStore) -> int:
-        [queue] = await store.queues(options.queue)
-        await store.broker.pause(queue, reason=options.reason, resume_after=after)
-        return await _tell_pause(store, queue, as_json=options.json)
-
-    return with_jobs(options, work)
-
-
-def resume(options: Namespace) -> int:
-    """Start jobs of a queue again."""
-
-    async def work(store: JobStore) -> int:
-        [queue] = await store.queues(options.queue)
-        await store.broker.resume(queue)
-        return await _tell_pause(store, queue, as_json=options.json)
-
-    return with_jobs(options, work)
-
-
-async def _tell_pause(store: JobStore, queue: str, *, as_json: bool) -> int:
-    depths = await store.broker.depths(queue)
-    if as_json:
-        document = depths_document(queue, depths)
-        print(json.dumps({name: document[name] for name in ("queue", "paused", "pause_reason", "resumes_at")}))
-    else:
-        print(f"{queue}: {pause_words(depths)}; {depths.pending} pending, {depths.active} active")
-    return 0
-
-
 def _new_job(options: Namespace) -> tuple[NewJob, Envelope]:
     """The job that the command line describes; raises ConfigurationError."""
     type_ = check_task_type("--type", options.type)
-    delay = 0 if options.delay is None else _milliseconds("--delay", options.delay)
+    delay = 0 if options.delay is None else milliseconds("--delay", options.delay)
     due = 0 if options.run_at is None else _moment("--run-at", options.run_at)
-    for_ = 0 if options.unique_for is None else _milliseconds("--unique-for", options.unique_for, least=1)
+    for_ = 0 if options.unique_for is None else milliseconds("--unique-for", options.unique_for, least=1)
     key = options.unique_key
     if key is not None and not 0 < len(key.encode("utf-8", "surrogatepass")) <= _LONGEST_KEY:
         raise ConfigurationError("--unique-key", key, f"1 to {_LONGEST_KEY:,} bytes of text")
@@ -255,13 +228,6 @@ def _unique(type_: str, arguments: dict[str, Any] | list[Any], key: str | None) 
 
 def _constant(key: str) -> Callable[..., str]:
     return lambda: key
-
-
-def _milliseconds(field: str, text: str, *, least: int = 0) -> int:
-    try:
-        return to_ms(field, float(text), least=least)
-    except (ValueError, ConfigurationError):
-        raise ConfigurationError(field, text, f"seconds, from {least / 1000:g} to {LONGEST // 1000:,}") from None
 
 
 def _moment(field: str, text: str) -> int:
@@ -309,7 +275,9 @@ def _counters_table(taken: list[tuple[str, Depths]]) -> list[list[str]]:
 def _details(queue: str, depths: Depths) -> list[list[str]]:
     due = f"{iso_utc(depths.next_due)}  {until_or_since(depths.next_due, depths.now)}" if depths.next_due else "-"
     rows = [["queue", queue], ["state", pause_words(depths)], ["oldest pending", _oldest(depths)], ["next due", due]]
+    rows += [[f"task {pause.task}", task_pause_words(pause, depths.now)] for pause in depths.paused_tasks]
     rows += [[str(state), str(getattr(depths, state))] for state in STATES]
+    rows += [["bytes", f"{depths.bytes:,}"], ["bytes of dead letters", f"{depths.dead_bytes:,}"]]
     return rows + [[f"total {name}", str(number)] for name, number in depths.counters.items()]
 
 

@@ -1,4 +1,4 @@
-"""`ropeline jobs` enqueues, lists, shows, cancels and retries jobs and pauses queues, on a real store, or says in one line why not."""
+"""`ropeline jobs` enqueues, lists, shows, cancels and retries jobs, on a real store, or says in one line why not."""
 
 import io
 import json
@@ -429,41 +429,6 @@ def test_a_retry_does_not_take_a_unique_key_from_another_job(on_work: Command, w
     assert (ended.status, ended.refusal) == (1, f"job {dead}: job {holder} holds its unique key; nothing was changed")
     assert json.loads(ended.out) == {"id": dead, "queue": "default", "requeued": False, "holder": holder}
     assert work.state(dead) is JobState.DEAD
-
-
-def test_a_paused_queue_says_why_and_until_when(on_work: Command, work: Work) -> None:
-    work.enqueue()
-    told = on_work("jobs", "pause", "default", "--reason", "mail is down", "--for", "90").out
-    assert re.fullmatch(r"default: paused: mail is down, resumes in (90|89) s; 1 pending, 0 active\n", told)
-    assert "paused: mail is down, resumes in " in on_work("jobs", "stats").out
-    with pytest.raises(AssertionError, match="nothing to claim"):
-        work.claim()
-    document = json.loads(on_work("jobs", "resume", "default", "--json").out)
-    assert document == {"queue": "default", "paused": False, "pause_reason": "", "resumes_at": None}
-    assert len(work.claim()) == 1
-    assert json.loads(on_work("jobs", "pause", "default", "--json").out)["resumes_at"] is None
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (("pause", "lost"), "queue: got 'lost', expected one that stage "),
-        (("resume", "lost"), "queue: got 'lost', expected one that stage "),
-        (("pause", "a:b"), "queue: got 'a:b', expected 1 to 63"),
-        (("pause", "default", "--for", "0"), "--for: got '0', expected seconds, from 0.001"),
-        (
-            ("pause", "default", "--reason", "a\nb"),
-            r"--reason: got 'a\nb', expected at most 1,024 bytes of text in one",
-        ),
-    ],
-)
-def test_a_wrong_pause_changes_nothing(on_work: Command, work: Work, words: tuple[str, ...], told: str) -> None:
-    work.enqueue()
-    ended = on_work("jobs", *words)
-    assert ended.status == 2
-    assert told in ended.refusal
-    assert work.queues() == ["default"]
-    assert not work.ask(lambda broker: broker.depths("default")).paused
 
 
 def test_the_store_of_a_running_demo_is_found(command: Command, tmp_path: Path, work: Work, valkey: Server) -> None:

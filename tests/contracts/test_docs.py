@@ -94,3 +94,16 @@ def test_every_test_that_the_page_of_known_faults_names_exists() -> None:
         source = ROOT / (file or "tests/jobs/test_known_faults.py")
         assert re.search(rf"def {test}\(", source.read_text(encoding="utf-8")), test
     assert {f"T{number}" for number in range(1, 41)} <= set(re.findall(r"T\d+", page))
+
+
+@pytest.mark.parametrize(
+    ("page", "heading"),
+    [
+        ("jobs.md", "## What at least once means for you"),
+        ("jobs.md", "### When a worker is killed"),
+        ("operations.md", "## What a queue may do"),
+        ("operations.md", "## What to watch"),
+    ],
+)
+def test_the_questions_that_users_ask_have_a_section(page: str, heading: str) -> None:
+    assert heading in (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines()

@@ -492,7 +492,7 @@ async def test_after_a_failure_nothing_more_is_sent_and_each_job_says_what_is_kn
 async def test_a_full_queue_does_not_stop_the_others(
     app: Jobs, broker: CountingBroker, confirm: Task[[int], str]
 ) -> None:
-    broker.failures[1] = QueueFull("no room")
+    broker.failures[1] = QueueFull("default", "no room")
     mail = confirm.using(queue_name="mail")
     drafts = [confirm.build(1), mail.build(2), *(confirm.build(3) for _ in range(100))]
     with pytest.raises(PartlyEnqueued) as caught:
@@ -666,3 +666,27 @@ async def test_everything_holds_on_a_server_too(valkey: Server, tenant_name: str
         assert await first.wait(5) is JobState.CANCELLED
     async with Jobs(valkey.url, namespace=tenant_name, stage="prod") as other:
         assert await other.job("default", first.id).status() is None, "stages do not meet"
+
+
+async def test_a_queue_is_configured_in_seconds_and_shown_so(app: Jobs, confirm: Task[[int], str]) -> None:
+    settings = await app.configure_queue("default", rate=100, per=timedelta(minutes=1), most_bytes=20)
+    assert (settings["rate"], settings["per"], settings["dead_age"]) == (100, 60, 7_776_000)
+    with pytest.raises(
+        QueueFull, match="queue default: the queue holds 0 bytes and may hold 20: there is no room for "
+    ):
+        await confirm.enqueue(1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"rate": 5}, "per: got 0, expected the seconds in which `rate` jobs may begin; give both"),
+        ({"most_bytes": True}, "most_bytes: got True, expected a whole number of 0 or more"),
+        ({"ageing": float("nan")}, "ageing: got nan, expected seconds or a timedelta"),
+        ({"quota": 5}, "setting: got 'quota', expected one of: most_bytes, rate, per"),
+    ],
+)
+async def test_a_wrong_setting_is_refused_by_its_name(app: Jobs, changes: dict[str, float], told: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        await app.configure_queue("default", **changes)
+    assert str(caught.value).startswith(told)

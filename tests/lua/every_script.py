@@ -41,6 +41,7 @@ def queue_keys(script: str) -> tuple[str, ...]:
     special = {
         "queue/step": keys.step(),
         "queue/pause": keys.pause(),
+        "queue/configure": keys.pause(),
         "queue/hand_out": keys.outbox(),
         "queue/settle": keys.outbox(),
         "queue/take_over": keys.take_over(),
@@ -211,6 +212,7 @@ async def call_queue(client: CommandClient, name: str) -> None:
     await queue.pause(paused=True, reason="a look")
     assert (await queue.depths()).reason == "a look"
     await queue.pause(paused=False)
+    assert (await queue.configure({"most_bytes": 10_000_000}))["most_bytes"] == 10_000_000
 
 
 async def call_cron(client: CommandClient, name: str) -> None:

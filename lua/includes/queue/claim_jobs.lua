@@ -1,5 +1,7 @@
 --- @include "queue/moves"
--- claim_jobs(queue, worker, claim): leases up to `claim.most` jobs, one of them a suspect if `claim.suspects`, under one fence;
+--- @include "queue/tasks"
+-- claim_jobs(queue, worker, claim): leases up to `claim.most` jobs, one of them a suspect if `claim.suspects`, under one fence, and holds
+-- back those whose task is paused;
 -- for each its id, attempts, lost and the wall ms since when it was pending; and their bodies. A reply carries a MiB of bodies at most, but one job.
 local MOST_BYTES = 1048576
 
@@ -14,7 +16,8 @@ local function hold(queue, id, body, packed, lease)
   meta.unique = unique
   meta.flags = (lease.is_suspect and SUSPECT or 0) + (is_set(flags, IS_LARGE) and LARGE or 0) + (is_set(flags, IS_LIMITED) and LIMITED or 0)
   meta.flags = meta.flags + (is_set(flags, IS_PART) and PART or 0) + (is_set(flags, IS_JOINED) and JOINED or 0)
-  meta.fence, meta.worker, meta.at, meta.hard, meta.score = queue.fence, lease.worker, queue.now, lease.hard, lease.score
+  meta.fence, meta.worker, meta.at, meta.hard, meta.score, meta.bytes =
+    queue.fence, lease.worker, queue.now, lease.hard, lease.score, lease.bytes
   return pack_meta(meta), meta.attempts, meta.lost, ready
 end
 
@@ -39,39 +42,44 @@ local function claim_jobs(queue, worker, claim)
   end
   local bodies, metas = redis.call('HMGET', BODY, unpack(ids)), redis.call('HMGET', META, unpack(ids))
   queue.fence = math.max(queue.now_us, queue.fence + 1)
-  local active, kept, bytes, taken = {}, {}, 0, 0
+  local active, kept, held_back, bytes, taken = {}, {}, {}, 0, 0
   local ends = queue.clock + claim.lease
-  -- A plain job's meta differs from the next one's by its score alone.
+  -- A plain job's meta differs from the next one's by its score and its bytes alone.
   local plain_head = struct.pack('<BHHd', 0, 0, 0, queue.fence)
   local plain_tail = struct.pack('<ddc16BBH', queue.clock + claim.hard, queue.now, worker, 0, 0, 0)
   for index, id in ipairs(ids) do
     local body = bodies[index]
     if body then
-      bytes = bytes + #body
+      local size = #body
       if is_set(string.byte(body, 1), IS_LARGE) then
-        bytes = bytes + redis.call('HSTRLEN', LARGE_BODY, id)
+        size = size + redis.call('HSTRLEN', LARGE_BODY, id)
       end
-      if bytes > MOST_BYTES and #claimed > 0 then
+      bytes = bytes + size
+      if bytes > MOST_BYTES and taken > 0 then
         break
       end
       local score, attempts, lost = tonumber(found[index * 2]), 0, 0
-      local ready = score % BAND
-      queue.virtual = math.max(queue.virtual, ready)
-      local packed
-      if string.byte(body, 1) == 0 and not metas[index] then
-        packed = plain_head .. struct.pack('<d', score) .. plain_tail
+      if is_task_paused(queue, id, body) then
+        held_back[#held_back + 1] = { id, body, metas[index], score }
       else
-        packed, attempts, lost, ready = hold(queue, id, body, metas[index], {
-          score = score, worker = worker, hard = queue.clock + claim.hard, is_suspect = index <= from_suspects,
-        })
+        local ready = score % BAND
+        queue.virtual = math.max(queue.virtual, ready)
+        local packed
+        if string.byte(body, 1) == 0 and not metas[index] then
+          packed = plain_head .. struct.pack('<dI', score, size) .. plain_tail
+        else
+          packed, attempts, lost, ready = hold(queue, id, body, metas[index], {
+            score = score, bytes = size, worker = worker, hard = queue.clock + claim.hard, is_suspect = index <= from_suspects,
+          })
+        end
+        local next_pair, number = #active + 1, #claimed + 1
+        active[next_pair], active[next_pair + 1] = ends, id
+        kept[next_pair], kept[next_pair + 1] = id, packed
+        claimed[number] = { id, attempts, lost, ready }
+        claimed_bodies[number] = body
       end
-      local next_pair, number = #active + 1, #claimed + 1
-      active[next_pair], active[next_pair + 1] = ends, id
-      kept[next_pair], kept[next_pair + 1] = id, packed
-      claimed[number] = { id, attempts, lost, ready }
-      claimed_bodies[number] = body
     else
-      forget(id)
+      forget(queue, id, false)
     end
     taken = index
   end
@@ -80,6 +88,10 @@ local function claim_jobs(queue, worker, claim)
   end
   if taken > from_suspects then
     redis.call('ZREMRANGEBYRANK', PENDING, 0, taken - from_suspects - 1)
+  end
+  -- What that hands on to others becomes pending: only now, when nobody goes by ranks any more.
+  for _, job in ipairs(held_back) do
+    hold_back(queue, unpack(job))
   end
   if #claimed > 0 then
     redis.call('ZADD', ACTIVE, unpack(active))

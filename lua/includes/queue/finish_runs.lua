@@ -37,9 +37,11 @@ local function finish_run(queue, finish, meta)
       meta.at, meta.fence, meta.flags = queue.now, 0, 0
       redis.call('HSET', META, id, pack_meta(meta))
       redis.call('HSET', RESULT, id, finish.result)
+      count(queue, 'bytes', #finish.result)
       redis.call('ZADD', COMPLETED, queue.now + finish.keep, id)
       return false
     end
+    count(queue, 'bytes', -meta.bytes)
     if has_flag(meta, LARGE) then
       redis.call('HDEL', LARGE_BODY, id)
     end
@@ -65,14 +67,8 @@ local function finish_run(queue, finish, meta)
       await(queue, id, meta, set, queue.now + finish.delay)
     else
       -- Behind those that wait already, of its key too.
-      local body = has_flag(meta, LIMITED) and redis.call('HGET', BODY, id)
-      if body then
-        give_up(queue, id, meta)
-        set_off(queue, id, body, meta, queue.now)
-      else
-        meta.score = meta.score - meta.score % BAND + queue.now
-        restart(queue, id, meta)
-      end
+      give_up(queue, id, meta)
+      set_off(queue, id, redis.call('HGET', BODY, id), meta, queue.now)
     end
   elseif kind == RELEASE then
     count(queue, 'released', 1)
@@ -114,7 +110,7 @@ local function complete_runs(queue, worker, blob, answers)
   if #ids == 0 then
     return
   end
-  local metas, stale = redis.call('HMGET', META, unpack(ids)), 0
+  local metas, stale, bytes = redis.call('HMGET', META, unpack(ids)), 0, 0
   for index, id in ipairs(ids) do
     local packed = metas[index]
     local at = (index - 1) * PAIR + 17
@@ -124,6 +120,7 @@ local function complete_runs(queue, worker, blob, answers)
     else
       seen[id] = true
       answers[index] = 0
+      bytes = bytes + bytes_of(packed)
       active[#active + 1] = id
       if not is_plain(packed) then
         local meta = unpack_meta(packed)
@@ -145,6 +142,7 @@ local function complete_runs(queue, worker, blob, answers)
   remove(active, gone)
   if #gone > 0 then
     count(queue, 'completed', #gone)
+    count(queue, 'bytes', -bytes)
   end
   if stale > 0 then
     count(queue, 'stale', stale)

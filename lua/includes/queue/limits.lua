@@ -153,10 +153,18 @@ local function admit(queue, id, body, meta, limit)
   return false
 end
 
+-- task_key(task): the key by which jobs of a paused task are held.
+local function task_key(task)
+  return string.sub(redis.sha1hex('task:' .. task), 1, 16)
+end
+
 -- give_up(queue, id, meta): takes the slot, or the wait for one, from a job that is pending, active or held no more, and hands on
 -- what that leaves.
 local function give_up(queue, id, meta)
   if not has_flag(meta, LIMITED) then
+    if has_flag(meta, WAITS) then
+      redis.call('ZREM', HELD, held_member(task_key(meta.reason), meta.score, id))
+    end
     return
   end
   local body = redis.call('HGET', BODY, id)

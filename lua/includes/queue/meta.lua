@@ -5,24 +5,24 @@ local NOBODY = string.rep('\0', 16)
 -- unpack_meta(packed): a table, with the defaults of a plain job where there is none.
 local function unpack_meta(packed)
   if not packed then
-    return { flags = 0, attempts = 0, lost = 0, fence = 0, score = 0, hard = 0, at = 0, worker = NOBODY, unique = '', reason = '', error = '' }
+    return { flags = 0, attempts = 0, lost = 0, fence = 0, score = 0, bytes = 0, hard = 0, at = 0, worker = NOBODY, unique = '', reason = '', error = '' }
   end
   local meta = {}
-  meta.flags, meta.attempts, meta.lost, meta.fence, meta.score, meta.hard, meta.at, meta.worker, meta.unique, meta.reason, meta.error =
-    struct.unpack('<BHHddddc16Bc0Bc0Hc0', packed)
+  meta.flags, meta.attempts, meta.lost, meta.fence, meta.score, meta.bytes, meta.hard, meta.at, meta.worker, meta.unique, meta.reason, meta.error =
+    struct.unpack('<BHHddIddc16Bc0Bc0Hc0', packed)
   return meta
 end
 
 local function pack_meta(meta)
   return struct.pack(
-    '<BHHddddc16Bc0Bc0Hc0',
-    meta.flags, math.min(meta.attempts, 65535), math.min(meta.lost, 65535), meta.fence, meta.score, meta.hard, meta.at, meta.worker,
+    '<BHHddIddc16Bc0Bc0Hc0',
+    meta.flags, math.min(meta.attempts, 65535), math.min(meta.lost, 65535), meta.fence, meta.score, meta.bytes, meta.hard, meta.at, meta.worker,
     #meta.unique, meta.unique, #meta.reason, meta.reason, #meta.error, meta.error
   )
 end
 
 -- What most jobs need of it is read and made without a table: where its parts are, and what a plain claim packs.
-local FENCE_FROM, FENCE_TO, WORKER_FROM, WORKER_TO, UNIQUE_LENGTH = 6, 13, 38, 53, 54
+local FENCE_FROM, FENCE_TO, BYTES_FROM, WORKER_FROM, WORKER_TO, UNIQUE_LENGTH = 6, 13, 22, 42, 57, 58
 
 -- is_held(packed, fence, worker): whether a lease is this worker's under this fence (packed as 8 bytes).
 local function is_held(packed, fence, worker)
@@ -38,4 +38,9 @@ end
 -- has_flag(meta, flag): whether one of the flags above is set.
 local function has_flag(meta, flag)
   return math.floor(meta.flags / flag) % 2 == 1
+end
+
+-- bytes_of(packed): what a claimed job's body takes.
+local function bytes_of(packed)
+  return (struct.unpack('<I', packed, BYTES_FROM))
 end

@@ -20,13 +20,25 @@ local function drop_parts(id)
   end
 end
 
--- forget(id): removes every trace of a job that has left its last state.
-local function forget(id)
+-- forget(queue, id, body): removes every trace of a job that has left its last state. `body`: as stored, false when there is none.
+local function forget(queue, id, body)
+  local bytes = redis.call('HSTRLEN', RESULT, id) + (body and #body or 0)
+  if not body or is_set(string.byte(body, 1), IS_LARGE) then
+    bytes = bytes + redis.call('HSTRLEN', LARGE_BODY, id)
+  end
+  count(queue, 'bytes', -bytes)
   redis.call('HDEL', BODY, id)
   redis.call('HDEL', LARGE_BODY, id)
   redis.call('HDEL', META, id)
   redis.call('HDEL', RESULT, id)
   drop_parts(id)
+end
+
+-- leave_dead(queue, packed): a job leaves the dead letters, whose bytes are counted.
+local function leave_dead(queue, packed)
+  if packed then
+    count(queue, 'dead_bytes', -(bytes_of(packed) + #packed))
+  end
 end
 
 -- bury(queue, id, meta, reason, error): makes it a dead letter.
@@ -35,8 +47,10 @@ local function bury(queue, id, meta, reason, error)
   give_up(queue, id, meta)
   release_unique(UNIQUE, meta.unique, id)
   meta.reason, meta.error, meta.at, meta.fence, meta.flags = string.sub(reason, 1, 255), string.sub(error, 1, 1024), queue.now, 0, 0
-  redis.call('HSET', META, id, pack_meta(meta))
+  local packed = pack_meta(meta)
+  redis.call('HSET', META, id, packed)
   redis.call('ZADD', DEAD, queue.now, id)
+  count(queue, 'dead_bytes', bytes_of(packed) + #packed)
   count(queue, 'dead', 1)
 end
 

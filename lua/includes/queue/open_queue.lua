@@ -1,3 +1,4 @@
+--- @include "queue/settings"
 -- open_queue(conf, now, run): the queue's clocks and settings at this moment, from its `conf` hash; writes nothing.
 -- `now` (us) and `run` replace the server's own clock and run id when a test passes them. The queue clock (ms) goes on by
 -- ten seconds a call at most, and nobody's lease is reaped for ten seconds after time has jumped or the server is another:
@@ -5,9 +6,11 @@
 local LONGEST_STEP, QUIET = 10000, 10000
 
 local function open_queue(conf, now, run)
-  local values = redis.call('HMGET', conf, 'clock', 'seen', 'fence', 'run', 'quiet', 'paused', 'resumes_at', 'virtual')
+  local values = redis.call('HMGET', conf, 'clock', 'seen', 'fence', 'run', 'quiet', 'paused', 'resumes_at', 'virtual', 'settings', 'tokens', 'dead_bytes', 'tasks')
   local time = redis.call('TIME')
   local queue = { counted = {}, is_paused = values[6] == '1', resumes_at = tonumber(values[7]) or 0 }
+  queue.settings, queue.tokens, queue.dead_bytes = read_settings(values[9]), values[10], tonumber(values[11]) or 0
+  queue.tasks = values[12] and cmsgpack.unpack(values[12])
   queue.now_us = tonumber(now) or time[1] * 1000000 + time[2]
   queue.now = math.floor(queue.now_us / 1000)
   queue.run = run ~= '' and run or string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')

@@ -35,13 +35,13 @@ local function join(queue, id)
   local body, rest = redis.call('HGET', BODY, id), redis.call('HGET', PARTS, id .. 'b')
   redis.call('ZREM', BLOCKED, id)
   if not body or not rest then
-    forget(id)
+    forget(queue, id, body)
     return
   end
-  local flags = string.byte(body, 1)
+  local flags, bytes = string.byte(body, 1), #rest - #body
   local head = string.sub(body, 2, head_length(body))
   if is_set(flags, IS_LARGE) then
-    flags = flags - IS_LARGE
+    flags, bytes = flags - IS_LARGE, bytes - redis.call('HSTRLEN', LARGE_BODY, id)
     redis.call('HDEL', LARGE_BODY, id)
   end
   if not is_set(flags, IS_JOINED) then
@@ -52,6 +52,7 @@ local function join(queue, id)
     redis.call('HSET', LARGE_BODY, id, rest)
     rest = ''
   end
+  count(queue, 'bytes', bytes + 1 + #head)
   body = string.char(flags) .. head .. rest
   redis.call('HSET', BODY, id, body)
   redis.call('HDEL', PARTS, id .. 'b', id .. 's')

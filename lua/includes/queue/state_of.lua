@@ -7,14 +7,18 @@ local STATES = {
   { 'blocked', BLOCKED },
 }
 
--- is_waiting(id, packed): whether a job waits for a slot of its key.
+-- is_waiting(id, packed): whether a job waits for a slot of its key, or for its task to be resumed.
 local function is_waiting(id, packed)
   if not packed or not has_flag(unpack_meta(packed), WAITS) then
     return false
   end
+  local meta = unpack_meta(packed)
+  if not has_flag(meta, LIMITED) then
+    return redis.call('ZSCORE', HELD, held_member(task_key(meta.reason), meta.score, id))
+  end
   local body = redis.call('HGET', BODY, id)
   local limit = body and read_limit(body)
-  return limit and redis.call('ZSCORE', HELD, held_member(limit.key, unpack_meta(packed).score, id))
+  return limit and redis.call('ZSCORE', HELD, held_member(limit.key, meta.score, id))
 end
 
 local function state_of(id)

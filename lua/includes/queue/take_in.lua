@@ -1,4 +1,5 @@
 --- @include "queue/moves"
+--- @include "queue/settings"
 --- @include "queue/wake"
 -- read_jobs(all): the jobs that pack_job in queue_scripts.py made, and their ids; or nil and what is wrong.
 local HEAD = '<c16BBddd'
@@ -40,29 +41,32 @@ local function read_jobs(all)
   return jobs, ids
 end
 
--- take_in(jobs, ids, now, large_from): puts jobs into the queue; for each 0 and nothing, 1 and nothing when it is known, or 2
--- and the id that holds its unique key, one after the other.
-local function take_in(jobs, ids, now, large_from)
+-- take_in(jobs, ids, now, large_from, is_bounded): puts jobs into the queue; for each 0 and nothing, 1 and nothing when it is known, or 2
+-- and the id that holds its unique key, one after the other. `is_bounded`: by the queue's byte budget; when that has no room, an error
+-- reply, and nothing is written.
+local function take_in(jobs, ids, now, large_from, is_bounded)
   local known = redis.call('HMGET', BODY, unpack(ids))
-  local reply, seen = {}, {}
-  local bodies, larges, pending, scheduled, limited = {}, {}, {}, {}, {}
-  local taken, earliest = 0, nil
+  local reply, seen, won = {}, {}, {}
+  local uniques, bodies, larges, pending, scheduled, limited = {}, {}, {}, {}, {}, {}
+  local taken, bytes, earliest = 0, 0, nil
   for index, job in ipairs(jobs) do
     local result, holder = 0, ''
     if known[index] or seen[job.id] then
       result = 1
     elseif job.unique ~= '' then
-      local other = unique_holder(UNIQUE, job.unique, now)
+      local other = won[job.unique] or unique_holder(UNIQUE, job.unique, now)
       if other then
         result, holder = 2, other
       else
-        local ends = job.unique_for > 0 and now + job.unique_for or 0
-        redis.call('HSET', UNIQUE, job.unique, struct.pack('<c16d', job.id, ends))
+        won[job.unique] = job.id
+        uniques[#uniques + 1] = job.unique
+        uniques[#uniques + 1] = struct.pack('<c16d', job.id, job.unique_for > 0 and now + job.unique_for or 0)
       end
     end
     if result == 0 then
       seen[job.id] = true
       taken = taken + 1
+      bytes = bytes + 2 + #job.unique + #job.limit + #job.part + #job.body
       local flags = job.flags
       if #job.body >= large_from then
         flags = flags + IS_LARGE
@@ -90,6 +94,15 @@ local function take_in(jobs, ids, now, large_from)
   if taken == 0 then
     return reply
   end
+  local conf = redis.call('HMGET', CONF, 'settings', 'bytes', 'enqueued')
+  local held = tonumber(conf[2]) or 0
+  local most = conf[1] and read_settings(conf[1]).most_bytes or 0
+  if is_bounded and most > 0 and held + bytes > most then
+    return redis.error_reply(string.format('FULL the queue holds %.0f bytes and may hold %.0f: there is no room for %.0f more', held, most, bytes))
+  end
+  if #uniques > 0 then
+    redis.call('HSET', UNIQUE, unpack(uniques))
+  end
   redis.call('HSET', BODY, unpack(bodies))
   if #larges > 0 then
     redis.call('HSET', LARGE_BODY, unpack(larges))
@@ -111,7 +124,7 @@ local function take_in(jobs, ids, now, large_from)
     wakes = wakes or not first[2] or earliest < tonumber(first[2])
     redis.call('ZADD', SCHEDULED, unpack(scheduled))
   end
-  redis.call('HINCRBY', CONF, 'enqueued', taken)
+  redis.call('HSET', CONF, 'bytes', string.format('%.0f', held + bytes), 'enqueued', string.format('%.0f', (tonumber(conf[3]) or 0) + taken))
   if wakes then
     wake_one(WAKE)
   end

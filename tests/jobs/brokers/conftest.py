@@ -6,14 +6,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.jobs.brokers.stage import BROKERS, Stage, open_stage
-from tests.servers import Server
+from tests.jobs.brokers.stage import BROKERS, STORES, Stage, open_stage
 
 
-@pytest.fixture(params=BROKERS)
+@pytest.fixture(
+    params=["memory", *(pytest.param(f"{broker} on {store}") for broker in BROKERS[1:] for store in STORES)]
+)
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
-    """The test runs on every broker; a server is started only for one that needs it."""
-    server = request.getfixturevalue("valkey") if request.param == "redis" else None
-    url = server.url if isinstance(server, Server) else ""
-    async with open_stage(request.param, url) as stage:
+    """The test runs on every broker and every kind of store; a server is started only for one that needs it."""
+    broker, _, store = request.param.partition(" on ")
+    url: str = request.getfixturevalue(store).url if store else ""
+    async with open_stage(broker, url) as stage:
         yield stage

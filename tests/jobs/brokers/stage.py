@@ -26,9 +26,11 @@ from ropeline.jobs.records import (
 )
 from tests.servers import patient
 
-__all__ = ["BROKERS", "DAY", "ENDS", "Stage", "TestTime", "Worker", "open_stage"]
+__all__ = ["BROKERS", "DAY", "ENDS", "STORES", "Stage", "TestTime", "Worker", "open_stage"]
 
 BROKERS = ["memory", "redis"]
+STORES = ["valkey", "redis7", "cluster"]
+"""Fixtures of servers that a broker may keep its jobs on."""
 DAY = 86_400_000
 ENDS = [kind for kind in FinishKind if kind is not FinishKind.SPLIT]
 """How a run may end that needs no more to be said."""

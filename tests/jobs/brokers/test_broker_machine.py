@@ -16,6 +16,8 @@ from loadtests.campaign.blocking import BlockingClient
 from ropeline.jobs.broker import Broker
 from ropeline.jobs.brokers.memory import MemoryBroker
 from ropeline.jobs.brokers.redis import RedisBroker
+from ropeline.jobs.errors import QueueFull
+from ropeline.jobs.payloads.envelope import Envelope, pack
 from ropeline.jobs.records import (
     Claimed,
     EnqueueResult,
@@ -25,6 +27,7 @@ from ropeline.jobs.records import (
     JobView,
     Limit,
     NewJob,
+    QueueSettings,
     StepReply,
 )
 from ropeline.lua.client import Client
@@ -37,7 +40,9 @@ T = TypeVar("T")
 
 LARGE = os.environ.get("ROPELINE_LARGE") == "1"
 HOUR = 3_600_000
-LARGE_BODY = bytes(20_000)
+LARGE_BODY = pack(Envelope("mail", bytes(20_000), 0, 1))
+MAIL, PRINT = (pack(Envelope(task, b"payload", 0, 1)) for task in ("mail", "print"))
+TASKS = [b"mail", b"print", b"other"]
 QUEUE = "work"
 WORKERS = [bytes([number]) * 16 for number in (1, 2, 3)]
 KEYS = [b"key%013d" % number for number in range(3)]
@@ -67,7 +72,7 @@ limits = st.one_of(
 new_jobs = st.fixed_dictionaries(
     {
         "known": st.sampled_from([None] * 9 + [0, 1, 2]),
-        "body": st.sampled_from([b"", b"body", b"body", LARGE_BODY]),
+        "body": st.sampled_from([b"", b"body", MAIL, MAIL, PRINT, LARGE_BODY]),
         "time": st.sampled_from(["", "", "", "delay", "due"]),
         "length": st.sampled_from([-500, 1, 500, 2_000, 20_000]),
         "priority": st.sampled_from([5, 5, 5, 5, 0, 9]),
@@ -129,6 +134,29 @@ ACTIONS = {
     "unpark": st.fixed_dictionaries({"task": st.sampled_from([b"mail", b"mail:big", b"other"])}),
     "pause": st.fixed_dictionaries({"after": st.sampled_from([0, 3_000])}),
     "resume": st.just({}),
+    "pause_task": st.fixed_dictionaries({"task": st.sampled_from(TASKS), "after": st.sampled_from([0, 3_000])}),
+    "resume_task": st.fixed_dictionaries({"task": st.sampled_from(TASKS)}),
+    "configure": st.fixed_dictionaries(
+        {
+            "changes": st.sampled_from(
+                [
+                    {"most_bytes": 300},
+                    {"most_bytes": 25_000},
+                    {"most_bytes": 0},
+                    {"rate": 2, "period": 3_000},
+                    {"rate": 50, "period": 700},
+                    {"rate": 0},
+                    {"ageing": 1_000},
+                    {"ageing": 20_000},
+                    {"ageing": 0},
+                    {"dead_count": 2, "dead_age": 10_000},
+                    {"dead_bytes": 200, "dead_count": 0},
+                    {"cancelled_age": 1, "completed_count": 1, "parked_age": 5_000},
+                    QueueSettings()._asdict(),
+                ]
+            )
+        }
+    ),
     "pass_time": st.fixed_dictionaries(
         {
             "by": st.sampled_from(
@@ -153,6 +181,23 @@ LIKELY = [
     "drain",
 ]
 actions = st.sampled_from([*LIKELY, *ACTIONS]).flatmap(lambda name: st.tuples(st.just(name), ACTIONS[name]))
+
+
+def differences(one: Any, other: Any) -> str:
+    """Where two answers are not the same, and nothing else of them."""
+    if isinstance(one, tuple | list) and type(one) is type(other) and len(one) == len(other):
+        names = getattr(one, "_fields", range(len(one)))
+        pairs = zip(names, one, other, strict=True)
+        return "; ".join(f"{name}: {differences(here, there)}" for name, here, there in pairs if here != there)
+    return f"{str(one)[:300]} and {str(other)[:300]}"
+
+
+def answer(call: Coroutine[Any, Any, Any]) -> Any:
+    """The result, or what was said instead."""
+    try:
+        return finished(call)
+    except QueueFull as error:
+        return str(error)
 
 
 def finished(call: Coroutine[Any, Any, T]) -> T:
@@ -193,6 +238,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.calls: dict[tuple[int, int], dict[str, Any]] = {}
         self.numbers: Counter[tuple[int, int]] = Counter()
         self.seen: dict[int, int] = {}
+        self.settings = QueueSettings()
         self.fresh_ids = ((number * 7919 % 65_536).to_bytes(2, "big") + bytes(14) for number in itertools.count(1))
 
     def teardown(self) -> None:
@@ -219,9 +265,9 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def ask(self, name: str, *arguments: Any, **options: Any) -> Any:
         """Make one call on every broker; all must answer the same."""
-        first, *others = [finished(getattr(broker, name)(*arguments, **options)) for broker in self.brokers]
+        first, *others = [answer(getattr(broker, name)(*arguments, **options)) for broker in self.brokers]
         for other in others:
-            assert (name, other) == (name, first)
+            assert other == first, f"{name}: {differences(other, first)}"
         return first
 
     def first_in(self, state: JobState, limit: int = 1_000) -> list[JobView]:
@@ -234,6 +280,11 @@ class BrokerMachine(RuleBasedStateMachine):
     def enqueue(self, specs: list[dict[str, Any]]) -> None:
         jobs = [self._new_job(**spec) for spec in specs]
         answers = self.ask("enqueue", QUEUE, jobs)
+        if isinstance(answers, str):
+            assert self.settings.most_bytes, "a queue without a budget refused jobs"
+            return
+        if self.settings.most_bytes and any(answer.result is EnqueueResult.ENQUEUED for answer in answers):
+            assert self.ask("depths", QUEUE).bytes <= self.settings.most_bytes
         self.ids += [job.id for job in jobs if job.id not in self.ids]
         self.ledger.enqueued(self.time.now, jobs, answers)
         for job, answer in zip(jobs, answers, strict=True):
@@ -330,6 +381,15 @@ class BrokerMachine(RuleBasedStateMachine):
     def pause(self, after: int) -> None:
         self.ask("pause", QUEUE, reason="a reason", resume_after=after)
 
+    def pause_task(self, task: bytes, after: int) -> None:
+        self.ask("pause", QUEUE, task=task, reason="the printer is broken", resume_after=after)
+
+    def resume_task(self, task: bytes) -> None:
+        self.ask("resume", QUEUE, task=task)
+
+    def configure(self, changes: dict[str, int]) -> None:
+        self.settings = self.ask("configure", QUEUE, changes)
+
     def resume(self) -> None:
         self.ask("resume", QUEUE)
 
@@ -350,12 +410,15 @@ class BrokerMachine(RuleBasedStateMachine):
     def drain(self) -> None:
         """Workers that complete whatever there is reach the end: nobody waits for ever, and no slot is left behind."""
         self.resume()
+        for task in TASKS:
+            self.resume_task(task)
         ends: list[Finish] = []
-        for _ in range(300):
+        for _ in range(1_000):  # a queue with a rate takes long
             reply = self.make_step((0, 1), ends, claim=64)
             ends = [Finish(FinishKind.COMPLETED, delivery.id, delivery.fence) for delivery in reply.claimed]
             self.look()
             depths = self.ask("depths", QUEUE)
+            assert self.settings.rate == 0 or len(reply.claimed) <= self.settings.rate
             live = depths.pending + depths.active + depths.scheduled + depths.retry
             if live + depths.held == 0 and not reply.next_due:
                 break

@@ -17,6 +17,9 @@ def depths(**changes: int) -> Depths:
         paused=False,
         pause_reason="",
         resumes_at=0,
+        bytes=1_000,
+        dead_bytes=100,
+        paused_tasks=(),
         counters={"enqueued": 12, "lost": 2},
     )
 
@@ -75,6 +78,9 @@ def test_everything_that_was_counted_is_shown_once_by_its_name() -> None:
         'ropeline_queue_depth{queue="default",state="pending"} 4',
         'ropeline_queue_depth{queue="default",state="dead"} 1',
         'ropeline_queue_oldest_age_seconds{queue="default"} 2.5',
+        'ropeline_queue_bytes{queue="default"} 1000',
+        'ropeline_queue_dead_bytes{queue="default"} 100',
+        'ropeline_queue_paused_tasks{queue="default"} 0',
     ):
         assert shown.count(line) == 1, line
     assert len(set(shown)) == len(shown)
