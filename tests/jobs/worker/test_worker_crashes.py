@@ -72,6 +72,29 @@ def test_a_worker_that_is_stopped_past_its_lease_and_woken_changes_nothing(yard:
     assert (counters["completed"], counters["lost"], counters["claimed"]) == (1, 1, 2)
 
 
+def test_a_worker_that_is_stopped_while_a_failover_takes_its_claim_back_changes_nothing(
+    tmp_path: Path, start_server: StartServer
+) -> None:
+    """T9: the store comes back as it was before the claim, another worker has the job, and the first one wakes."""
+    server = start_server()
+    yard = Yard.made(tmp_path, server)
+    yard.enqueue("block", [(1, 1.5)])
+    server.call("SAVE")
+    with yard.worker("-c", "2", *QUICK) as first:
+        wait_until_sync(lambda: yard.notes("begun")[1] == 1)
+        first.send(signal.SIGSTOP)
+        server.restart()
+        assert yard.depths().pending == 1, "the claim is forgotten"
+        with yard.worker("-c", "2", *QUICK):
+            wait_until_sync(lambda: yard.depths().counters["completed"] == 1, timeout=20)
+            first.send(signal.SIGCONT)
+            wait_until_sync(lambda: yard.notes("done")[1] == 2, timeout=20)
+            wait_until_sync(lambda: yard.depths().counters["stale"] == 1, timeout=20)
+        assert first.end() == 0
+    counters = yard.depths().counters
+    assert (counters["completed"], counters["claimed"], counters["lost"]) == (1, 1, 0)
+
+
 def test_a_server_that_is_killed_and_comes_back_is_worked_for_again_within_seconds(
     tmp_path: Path, start_server: StartServer
 ) -> None:
