@@ -39,6 +39,7 @@ RETURNS  what became of the tick; now, the last tick, and the last one before th
 COST     O(log N)
 ]]
 --- @include "queue/take_in"
+local CRON, TICKS = KEYS[JOB_KEYS + 1], KEYS[JOB_KEYS + 2]
 local name, version, tick, late = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local jobs, ids = read_jobs({ unpack(ARGV, 7) })
 if not jobs or #jobs ~= 1 or not (version and tick and late) or tick ~= math.floor(tick) then
@@ -46,8 +47,8 @@ if not jobs or #jobs ~= 1 or not (version and tick and late) or tick ~= math.flo
 end
 local time = redis.call('TIME')
 local now = math.floor((tonumber(ARGV[1]) or time[1] * 1000000 + time[2]) / 1000)
-local stored = redis.call('HGET', KEYS[24], name)
-local last = tonumber(redis.call('HGET', KEYS[25], name)) or 0
+local stored = redis.call('HGET', CRON, name)
+local last = tonumber(redis.call('HGET', TICKS, name)) or 0
 if name == '' or not stored or struct.unpack('<d', stored) ~= version then
   return { 6, now, last, last }
 end
@@ -66,5 +67,5 @@ if late == 0 or now - tick <= late then
   result = reply[1]
 end
 -- Last: if the store cannot take the job in, the tick is still to come, and its job is known by its id.
-redis.call('HSET', KEYS[25], name, string.format('%d', tick))
+redis.call('HSET', TICKS, name, string.format('%d', tick))
 return { result, now, tick, last }

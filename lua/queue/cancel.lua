@@ -57,7 +57,7 @@ if set == BLOCKED then
   call_off_blocked(queue, id, meta)
 else
   if set ~= HELD then
-    redis.call('ZREM', set, id)
+    places.withdraw(set, id)
   end
   call_off(queue, id, meta)
 end

@@ -41,7 +41,7 @@ local repairs = ARGV[3] == '1'
 if #ARGV < 4 or #ARGV > 103 then
   return redis.error_reply('INVALID ids: 1 to 100 are expected')
 end
-local SETS = { ACTIVE, SUSPECTS, PENDING, RETRY, SCHEDULED, PARKED, DEAD, CANCELLED, COMPLETED, BLOCKED }
+local SETS = { RETRY, SCHEDULED, PARKED, DEAD, CANCELLED, COMPLETED, BLOCKED }
 local queue = open_queue(CONF, ARGV[1], ARGV[2])
 
 local function make_suspect(id, body, meta)
@@ -58,57 +58,58 @@ end
 
 local reply, moved = {}, 0
 for index = 4, #ARGV do
-  local id, places, wrong = ARGV[index], {}, ''
+  local id, wrong = ARGV[index], ''
+  local found = places.all_of(id)
   for _, set in ipairs(SETS) do
     if redis.call('ZSCORE', set, id) then
-      places[#places + 1] = set
+      found[#found + 1] = set
     end
   end
   local body, packed = redis.call('HGET', BODY, id), redis.call('HGET', META, id)
   if is_waiting(id, packed) then
-    places[#places + 1] = HELD
+    found[#found + 1] = HELD
   end
-  if not body and (#places > 0 or packed) then
+  if not body and (#found > 0 or packed) then
     wrong = 'no body'
     if repairs then
-      for _, set in ipairs(places) do
+      for _, set in ipairs(found) do
         if set == DEAD then
           leave_dead(queue, packed)
         end
-        redis.call('ZREM', set, id)
+        places.withdraw(set, id)
       end
       forget(queue, id, false)
     end
-  elseif body and #places == 0 then
+  elseif body and #found == 0 then
     wrong = 'no state'
     if repairs then
       make_suspect(id, body, unpack_meta(packed))
       moved = moved + 1
     end
-  elseif #places > 1 then
+  elseif #found > 1 then
     wrong = 'several states'
     if repairs then
-      for place = 2, #places do
-        if places[place] == HELD then
+      for place = 2, #found do
+        if found[place] == HELD then
           give_up(queue, id, unpack_meta(packed))
         else
-          if places[place] == DEAD then
+          if found[place] == DEAD then
             leave_dead(queue, packed)
           end
-          redis.call('ZREM', places[place], id)
+          places.withdraw(found[place], id)
         end
       end
     end
-  elseif places[1] == BLOCKED and not read_split(id) then
+  elseif found[1] == BLOCKED and not read_split(id) then
     wrong = 'no parts'
     if repairs then
       redis.call('ZREM', BLOCKED, id)
       bury(queue, id, unpack_meta(packed), 'part', 'what its parts are is not known any more')
     end
-  elseif places[1] == ACTIVE and not packed then
+  elseif places.lacks_lease(id, found[1], packed) then
     wrong = 'no lease'
     if repairs then
-      redis.call('ZREM', ACTIVE, id)
+      places.withdraw(found[1], id)
       make_suspect(id, body, unpack_meta(packed))
       moved = moved + 1
     end

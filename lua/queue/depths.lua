@@ -30,9 +30,8 @@ RETURNS  scheduled, pending, active, retry, parked, dead, completed, cancelled, 
          of the dead letters, the paused tasks (task, reason and when it resumes by itself of each), then names and numbers of the counters
 COST     O(log N)
 ]]
---- @include "queue/step_keys"
+--- @include "queue/places"
 --- @include "queue/meta"
-local BAND = 4398046511104
 local COUNTERS = {
   'enqueued', 'claimed', 'completed', 'failed', 'retried', 'dead', 'cancelled', 'lost', 'stale', 'snoozed', 'released', 'parked',
   'expired', 'split',
@@ -43,20 +42,12 @@ local pause = redis.call('HMGET', CONF, 'paused', 'reason', 'resumes_at', 'bytes
 local resumes_at = tonumber(pause[3]) or 0
 local is_paused = pause[1] == '1' and (resumes_at == 0 or resumes_at > now)
 local oldest, due = 0, 0
-for _, set in ipairs({ PENDING, SUSPECTS }) do
-  -- The first of each priority is its oldest, but where shares by key decide; then it is the next one.
-  for priority = 0, 9 do
-    local first = redis.call('ZRANGEBYSCORE', set, priority * BAND, '(' .. (priority + 1) * BAND, 'WITHSCORES', 'LIMIT', 0, 1)
-    if first[2] then
-      local ready = tonumber(first[2]) % BAND
-      local packed = redis.call('HGET', META, first[1])
-      local meta = packed and unpack_meta(packed)
-      if meta and has_flag(meta, LIMITED) then
-        ready = meta.at
-      end
-      oldest = oldest == 0 and ready or math.min(oldest, ready)
-    end
-  end
+-- The first of each priority is its oldest, but where shares by key decide; then it is the next one.
+for _, job in ipairs(places.first_jobs()) do
+  local packed = redis.call('HGET', META, job[1])
+  local meta = packed and unpack_meta(packed)
+  local ready = meta and has_flag(meta, LIMITED) and meta.at or job[2] % BAND
+  oldest = oldest == 0 and ready or math.min(oldest, ready)
 end
 for _, set in ipairs({ SCHEDULED, RETRY }) do
   local first = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
@@ -73,7 +64,7 @@ for task, paused in pairs(pause[6] and cmsgpack.unpack(pause[6]).paused or {}) d
   end
 end
 local reply = {
-  redis.call('ZCARD', SCHEDULED), redis.call('ZCARD', PENDING) + redis.call('ZCARD', SUSPECTS), redis.call('ZCARD', ACTIVE),
+  redis.call('ZCARD', SCHEDULED), places.count_pending() + places.count_suspects(), places.count_active(),
   redis.call('ZCARD', RETRY), redis.call('ZCARD', PARKED), redis.call('ZCARD', DEAD), redis.call('ZCARD', COMPLETED),
   redis.call('ZCARD', CANCELLED), redis.call('ZCARD', HELD), redis.call('ZCARD', BLOCKED), now, oldest, due, is_paused and 1 or 0, is_paused and pause[2] or '', is_paused and resumes_at or 0,
   tonumber(pause[4]) or 0, tonumber(pause[5]) or 0, paused_tasks,

@@ -32,7 +32,7 @@ ARGV     1 now        us      empty: the server's time
 RETURNS  for each 0 held, 1 lost, 2 held and to be cancelled, 3 held but past its hard end, and not prolonged, 4 held and to be stopped
 COST     O(count * log N)
 ]]
---- @include "queue/step_keys"
+--- @include "queue/places"
 --- @include "queue/open_queue"
 --- @include "queue/close_queue"
 --- @include "queue/meta"
@@ -60,7 +60,7 @@ for index, id in ipairs(ids) do
   end
 end
 if #prolonged > 0 then
-  redis.call('ZADD', ACTIVE, 'XX', unpack(prolonged))
+  places.prolong(prolonged)
 end
 close_queue(queue, CONF)
 return reply

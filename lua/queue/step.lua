@@ -51,7 +51,7 @@ COST     O((finishes + claim + 100) * log N)
 --- @include "queue/claim_jobs"
 --- @include "queue/rate"
 --- @include "queue/wake"
-local CALLS, WORKERS = KEYS[24], KEYS[25]
+local CALLS, WORKERS = KEYS[JOB_KEYS + 1], KEYS[JOB_KEYS + 2]
 local LANES, FORGET_AFTER = 16, 3600000
 local worker, lane, call, completed, finishes = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[11], ARGV[12]
 local claim = { most = tonumber(ARGV[6]), suspects = ARGV[7] == '1', lease = tonumber(ARGV[8]), hard = tonumber(ARGV[9]) }
@@ -116,7 +116,7 @@ if claim.most > 0 and not queue.is_paused then
     take_tokens(queue, CONF, #kept.claimed)
   end
 end
-local left, suspected = redis.call('ZCARD', PENDING), redis.call('ZCARD', SUSPECTS)
+local left, suspected = places.count_pending(), places.count_suspects()
 if left == 0 then
   -- Jobs with and without a key have the same beginning again.
   queue.virtual = math.max(queue.virtual, queue.now)

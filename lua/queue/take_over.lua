@@ -33,7 +33,7 @@ RETURNS  how many jobs were taken in; one that the queue has, or whose unique ke
 COST     O(count * log N)
 ]]
 --- @include "queue/take_in"
-local SEEN = KEYS[24]
+local SEEN = KEYS[JOB_KEYS + 1]
 local remember = tonumber(ARGV[3])
 if #ARGV < 4 or #ARGV > 23 or not remember then
   return redis.error_reply('INVALID arrivals: 1 to 20 are expected')

@@ -22,16 +22,7 @@ local function hold(queue, id, body, packed, lease)
 end
 
 local function claim_jobs(queue, worker, claim)
-  local found, from_suspects = {}, 0
-  if claim.suspects then
-    found = redis.call('ZRANGE', SUSPECTS, 0, 0, 'WITHSCORES')
-    from_suspects = #found / 2
-  end
-  if claim.most > from_suspects then
-    for _, value in ipairs(redis.call('ZRANGE', PENDING, 0, claim.most - from_suspects - 1, 'WITHSCORES')) do
-      found[#found + 1] = value
-    end
-  end
+  local found, from_suspects = places.next_jobs(claim)
   local claimed, claimed_bodies = {}, {}
   if #found == 0 then
     return claimed, claimed_bodies
@@ -83,18 +74,12 @@ local function claim_jobs(queue, worker, claim)
     end
     taken = index
   end
-  if from_suspects > 0 then
-    redis.call('ZREM', SUSPECTS, ids[1])
-  end
-  if taken > from_suspects then
-    redis.call('ZREMRANGEBYRANK', PENDING, 0, taken - from_suspects - 1)
-  end
+  places.begin_leases(ids, taken, from_suspects, active)
   -- What that hands on to others becomes pending: only now, when nobody goes by ranks any more.
   for _, job in ipairs(held_back) do
     hold_back(queue, unpack(job))
   end
   if #claimed > 0 then
-    redis.call('ZADD', ACTIVE, unpack(active))
     redis.call('HSET', META, unpack(kept))
     count(queue, 'claimed', #claimed)
   end

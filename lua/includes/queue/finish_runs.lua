@@ -92,18 +92,13 @@ local function finish_run(queue, finish, meta)
   return false
 end
 
-local function remove(active, gone)
-  if #active > 0 then
-    redis.call('ZREM', ACTIVE, unpack(active))
-  end
-  if #gone > 0 then
-    redis.call('HDEL', META, unpack(gone))
-    redis.call('HDEL', BODY, unpack(gone))
-  end
+local function remove(gone)
+  redis.call('HDEL', META, unpack(gone))
+  redis.call('HDEL', BODY, unpack(gone))
 end
 
 local function complete_runs(queue, worker, blob, answers)
-  local ids, gone, active, seen = {}, {}, {}, {}
+  local ids, gone, seen = {}, {}, {}
   for at = 1, #blob, PAIR do
     ids[#ids + 1] = string.sub(blob, at, at + 15)
   end
@@ -121,7 +116,6 @@ local function complete_runs(queue, worker, blob, answers)
       seen[id] = true
       answers[index] = 0
       bytes = bytes + bytes_of(packed)
-      active[#active + 1] = id
       if not is_plain(packed) then
         local meta = unpack_meta(packed)
         release_unique(UNIQUE, meta.unique, id)
@@ -139,8 +133,9 @@ local function complete_runs(queue, worker, blob, answers)
       gone[#gone + 1] = id
     end
   end
-  remove(active, gone)
   if #gone > 0 then
+    places.end_leases(gone)
+    remove(gone)
     count(queue, 'completed', #gone)
     count(queue, 'bytes', -bytes)
   end
@@ -156,23 +151,37 @@ local function finish_runs(queue, worker, completed, finishes)
   if #ids == 0 then
     return answers
   end
-  local metas, active, gone, ended = redis.call('HMGET', META, unpack(ids)), {}, {}, {}
+  local metas, runs, seen = redis.call('HMGET', META, unpack(ids)), {}, {}
+  local over, returned, gone = {}, {}, {}
   for index, finish in ipairs(others) do
-    local packed = not ended[finish.id] and metas[index]
+    local packed = not seen[finish.id] and metas[index]
     local answer = 1
     if packed and is_held(packed, struct.pack('<d', finish.fence), worker) then
       local meta = unpack_meta(packed)
-      ended[finish.id] = true
-      active[#active + 1] = finish.id
-      answer = is_to_end(meta, finish.kind) and 2 or 0
-      if finish_run(queue, finish, meta) then
-        gone[#gone + 1] = finish.id
-      end
+      local ends = is_to_end(meta, finish.kind)
+      local list = finish.kind == RELEASE and not ends and returned or over
+      list[#list + 1] = finish.id
+      seen[finish.id] = true
+      runs[#runs + 1] = { finish, meta }
+      answer = ends and 2 or 0
     else
       count(queue, 'stale', 1)
     end
     answers[#answers + 1] = answer
   end
-  remove(active, gone)
+  if #over > 0 then
+    places.end_leases(over)
+  end
+  if #returned > 0 then
+    places.hand_back(returned)
+  end
+  for _, run in ipairs(runs) do
+    if finish_run(queue, run[1], run[2]) then
+      gone[#gone + 1] = run[1].id
+    end
+  end
+  if #gone > 0 then
+    remove(gone)
+  end
   return answers
 end

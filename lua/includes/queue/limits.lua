@@ -2,6 +2,7 @@
 --- @include "queue/body"
 --- @include "queue/close_queue"
 --- @include "queue/meta"
+--- @include "queue/places"
 --- @include "queue/score"
 -- Limits by key. A job of a key has a slot while it is pending or active, and one that finds none is held; whoever gives a slot
 -- back hands it to the next one of the key, so a claim never meets a job that may not run. A slot needs no lease of its own: it
@@ -102,7 +103,7 @@ local function grant(queue, key, limit, slots)
       give_slot(limit, slots)
       local meta = unpack_meta(redis.call('HGET', META, id))
       meta.flags, meta.at = LIMITED, queue.now
-      redis.call('ZADD', PENDING, meta.score, id)
+      places.add_pending({ meta.score, id })
       redis.call('HSET', META, id, pack_meta(meta))
       granted = granted + 1
     else
@@ -132,7 +133,7 @@ local function admit(queue, id, body, meta, limit)
   if slots.wanted == 0 and may_run(queue, limit, slots) then
     give_slot(limit, slots)
     redis.call('HSET', META, id, pack_meta(meta))
-    redis.call('ZADD', PENDING, meta.score, id)
+    places.add_pending({ meta.score, id })
     write_slots(queue, key, limit, slots)
     return true
   end

@@ -4,6 +4,7 @@
 --- @include "queue/limits"
 --- @include "queue/meta"
 --- @include "queue/outbox"
+--- @include "queue/places"
 --- @include "queue/score"
 --- @include "queue/unique_key"
 -- How a job gets into the state that it is in next. Each leaves its old state to the caller.
@@ -90,7 +91,7 @@ local function suspect(queue, id, meta)
   meta.fence, meta.hard, meta.worker = 0, 0, NOBODY
   keep_limited(queue, meta)
   redis.call('HSET', META, id, pack_meta(meta))
-  redis.call('ZADD', SUSPECTS, meta.score, id)
+  places.add_suspect(meta.score, id)
   queue.has_new_suspects = true
 end
 
@@ -103,7 +104,7 @@ local function restart(queue, id, meta)
   else
     redis.call('HDEL', META, id)
   end
-  redis.call('ZADD', PENDING, meta.score, id)
+  places.add_pending({ meta.score, id })
 end
 
 -- set_off(queue, id, body, meta, ready): makes a job pending that was not active, or holds it; `ready`: wall ms since when.

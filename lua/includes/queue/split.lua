@@ -136,7 +136,7 @@ local function stop(queue, id)
   elseif name ~= 'completed' and name ~= 'dead' and name ~= 'cancelled' then
     meta.unique = select(3, read_head(redis.call('HGET', BODY, id)))
     if set ~= HELD then
-      redis.call('ZREM', set, id)
+      places.withdraw(set, id)
     end
     call_off(queue, id, meta)
     return 'cancelled'

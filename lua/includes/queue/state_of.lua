@@ -1,10 +1,10 @@
 --- @include "queue/step_keys"
 --- @include "queue/limits"
+--- @include "queue/places"
 -- state_of(id): the name of the state that a job is in, and the set that says so; nil when the queue does not have it.
 local STATES = {
-  { 'pending', PENDING }, { 'active', ACTIVE }, { 'scheduled', SCHEDULED }, { 'retry', RETRY }, { 'pending', SUSPECTS },
-  { 'dead', DEAD }, { 'completed', COMPLETED }, { 'cancelled', CANCELLED }, { 'parked', PARKED },
-  { 'blocked', BLOCKED },
+  { 'scheduled', SCHEDULED }, { 'retry', RETRY }, { 'dead', DEAD }, { 'completed', COMPLETED }, { 'cancelled', CANCELLED },
+  { 'parked', PARKED }, { 'blocked', BLOCKED },
 }
 
 -- is_waiting(id, packed): whether a job waits for a slot of its key, or for its task to be resumed.
@@ -22,6 +22,10 @@ local function is_waiting(id, packed)
 end
 
 local function state_of(id)
+  local name, place, placed = places.find(id)
+  if name then
+    return name, place, placed
+  end
   for _, state in ipairs(STATES) do
     local score = redis.call('ZSCORE', state[2], id)
     if score then

@@ -109,7 +109,7 @@ local function take_in(jobs, ids, now, large_from, is_bounded)
   end
   local wakes = #pending > 0
   if #pending > 0 then
-    redis.call('ZADD', PENDING, unpack(pending))
+    places.add_pending(pending)
   end
   if #limited > 0 then
     local queue = { now = now, virtual = tonumber(redis.call('HGET', CONF, 'virtual')) or now }

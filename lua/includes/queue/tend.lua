@@ -7,12 +7,12 @@ local function reap(queue, max_lost)
   if queue.clock < queue.quiet then
     return
   end
-  local ids = redis.call('ZRANGEBYSCORE', ACTIVE, '-inf', queue.clock, 'LIMIT', 0, REAPED)
+  local ids = places.expired_leases(queue, REAPED)
   if #ids == 0 then
     return
   end
   local metas = redis.call('HMGET', META, unpack(ids))
-  redis.call('ZREM', ACTIVE, unpack(ids))
+  places.end_leases(ids)
   for index, id in ipairs(ids) do
     local meta = unpack_meta(metas[index])
     if redis.call('HEXISTS', BODY, id) == 0 then
@@ -56,31 +56,7 @@ local function promote(queue, set)
     end
   end
   if #pending > 0 then
-    redis.call('ZADD', PENDING, unpack(pending))
-  end
-end
-
--- raise_old(queue): a pending job that has waited for some times the queue's `ageing` goes as many priorities higher, to the place that
--- its time gives it there.
-local function raise_old(queue)
-  local ageing = queue.settings.ageing
-  if ageing == 0 then
-    return
-  end
-  local most = RAISED
-  for band = 1, 9 do
-    local last = math.min(band * BAND + queue.now - ageing, (band + 1) * BAND - 1)
-    local found = most > 0 and redis.call('ZRANGEBYSCORE', PENDING, band * BAND, last, 'WITHSCORES', 'LIMIT', 0, most) or {}
-    for index = 1, #found, 2 do
-      local id, score = found[index], tonumber(found[index + 1])
-      local body = redis.call('HGET', BODY, id)
-      local ready = score % BAND
-      local wanted = body and math.max(0, 9 - string.byte(body, 2) - math.floor((queue.now - ready) / ageing)) or band
-      if wanted < band then
-        redis.call('ZADD', PENDING, wanted * BAND + ready, id)
-      end
-      most = most - 1
-    end
+    places.add_pending(pending)
   end
 end
 
@@ -200,6 +176,6 @@ local function tend(queue, max_lost)
   promote(queue, RETRY)
   grant_by_time(queue)
   release_tasks(queue)
-  raise_old(queue)
+  places.raise_old(queue, RAISED)
   age_out(queue)
 end

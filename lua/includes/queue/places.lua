@@ -1,0 +1,143 @@
+--- @include "queue/step_keys"
+--- @include "queue/score"
+-- Where the jobs are that are pending or active: ids in sorted sets. Includes of other folders keep them elsewhere, by the same functions.
+local places = {}
+
+-- places.add_pending(jobs): makes jobs pending that are in no state: score and id of each, one after the other.
+function places.add_pending(jobs)
+  redis.call('ZADD', PENDING, unpack(jobs))
+end
+
+-- places.add_suspect(score, id): the same of one that has lost a lease.
+function places.add_suspect(score, id)
+  redis.call('ZADD', SUSPECTS, score, id)
+end
+
+-- places.withdraw(set, id): takes a job from a set that `find`, `all_of` or state_of named.
+function places.withdraw(set, id)
+  redis.call('ZREM', set, id)
+end
+
+-- places.next_jobs(claim): id and score of those whose turn it is, one after the other, and how many of them, the first, are suspects.
+function places.next_jobs(claim)
+  local found, from_suspects = {}, 0
+  if claim.suspects then
+    found = redis.call('ZRANGE', SUSPECTS, 0, 0, 'WITHSCORES')
+    from_suspects = #found / 2
+  end
+  if claim.most > from_suspects then
+    for _, value in ipairs(redis.call('ZRANGE', PENDING, 0, claim.most - from_suspects - 1, 'WITHSCORES')) do
+      found[#found + 1] = value
+    end
+  end
+  return found, from_suspects
+end
+
+-- places.begin_leases(ids, taken, from_suspects, leases): of those that `next_jobs` gave, the first `taken` are pending no more.
+-- `leases`: end and id of those of them that are active now, one after the other.
+function places.begin_leases(ids, taken, from_suspects, leases)
+  if from_suspects > 0 then
+    redis.call('ZREM', SUSPECTS, ids[1])
+  end
+  if taken > from_suspects then
+    redis.call('ZREMRANGEBYRANK', PENDING, 0, taken - from_suspects - 1)
+  end
+  if #leases > 0 then
+    redis.call('ZADD', ACTIVE, unpack(leases))
+  end
+end
+
+-- places.prolong(leases): end and id of leases that last longer, one after the other.
+function places.prolong(leases)
+  redis.call('ZADD', ACTIVE, 'XX', unpack(leases))
+end
+
+-- places.end_leases(ids): these jobs are active no more, and are put elsewhere next.
+function places.end_leases(ids)
+  redis.call('ZREM', ACTIVE, unpack(ids))
+end
+
+-- places.hand_back(ids): the same of jobs that are added at their old places next.
+function places.hand_back(ids)
+  redis.call('ZREM', ACTIVE, unpack(ids))
+end
+
+-- places.expired_leases(queue, most): ids of active jobs whose lease is over.
+function places.expired_leases(queue, most)
+  return redis.call('ZRANGEBYSCORE', ACTIVE, '-inf', queue.clock, 'LIMIT', 0, most)
+end
+
+function places.count_pending()
+  return redis.call('ZCARD', PENDING)
+end
+
+function places.count_suspects()
+  return redis.call('ZCARD', SUSPECTS)
+end
+
+function places.count_active()
+  return redis.call('ZCARD', ACTIVE)
+end
+
+-- places.first_jobs(): id and score of the first pending job and the first suspect of each priority.
+function places.first_jobs()
+  local firsts = {}
+  for _, set in ipairs({ PENDING, SUSPECTS }) do
+    for band = 0, 9 do
+      local first = redis.call('ZRANGEBYSCORE', set, band * BAND, '(' .. (band + 1) * BAND, 'WITHSCORES', 'LIMIT', 0, 1)
+      if first[2] then
+        firsts[#firsts + 1] = { first[1], tonumber(first[2]) }
+      end
+    end
+  end
+  return firsts
+end
+
+-- places.find(id): whether a job is pending or active, the set that says so and its score there; nil when it is neither.
+function places.find(id)
+  for _, place in ipairs({ { 'pending', PENDING }, { 'active', ACTIVE }, { 'pending', SUSPECTS } }) do
+    local score = redis.call('ZSCORE', place[2], id)
+    if score then
+      return place[1], place[2], tonumber(score)
+    end
+  end
+end
+
+-- places.all_of(id): the sets, of those of active and pending jobs, that have a job.
+function places.all_of(id)
+  local found = {}
+  for _, set in ipairs({ ACTIVE, SUSPECTS, PENDING }) do
+    if redis.call('ZSCORE', set, id) then
+      found[#found + 1] = set
+    end
+  end
+  return found
+end
+
+-- places.lacks_lease(id, set, packed): whether a job is active, and nobody's. `set`: that it is in. `packed`: its meta, false none.
+function places.lacks_lease(_, set, packed)
+  return set == ACTIVE and not packed
+end
+
+-- places.raise_old(queue, most): a pending job that has waited for some times the queue's `ageing` goes as many priorities higher, to
+-- the place that its time gives it there; `most` are looked at.
+function places.raise_old(queue, most)
+  local ageing = queue.settings.ageing
+  if ageing == 0 then
+    return
+  end
+  for band = 1, 9 do
+    local last = math.min(band * BAND + queue.now - ageing, (band + 1) * BAND - 1)
+    local found = most > 0 and redis.call('ZRANGEBYSCORE', PENDING, band * BAND, last, 'WITHSCORES', 'LIMIT', 0, most) or {}
+    for index = 1, #found, 2 do
+      local id, score = found[index], tonumber(found[index + 1])
+      local body = redis.call('HGET', BODY, id)
+      local ready = score % BAND
+      local wanted = body and math.max(0, 9 - string.byte(body, 2) - math.floor((queue.now - ready) / ageing)) or band
+      if wanted < band then
+        redis.call('ZADD', PENDING, wanted * BAND + ready, id)
+      end
+      most = most - 1
+    end
+  end
+end
