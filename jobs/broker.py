@@ -56,7 +56,13 @@ class Broker(Protocol):
 
     Nothing is ever sent twice by a broker itself. A lane that had no reply repeats its step with the same number, and
     gets the reply that it missed. A job's life and all times are decided by the store's clock.
+
+    `keeps_places`: a pending job has a place that does not depend on when it was written: after those of its priority that
+    may run for longer, or where the share of its key puts it. Without, the jobs of a priority go in the order in which they
+    were written, and one whose limit asks for a share is refused (ConfigurationError).
     """
+
+    keeps_places: bool
 
     async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
         """Take in 1 to 100 jobs, in this order, all or (StoreError) none; an answer for each.

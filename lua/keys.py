@@ -14,6 +14,7 @@ __all__ = [
     "DirectoryKeys",
     "LockKeys",
     "QueueKeys",
+    "StreamKeys",
     "TenantKeys",
     "changes_channel",
     "locks_key",
@@ -153,6 +154,20 @@ class QueueKeys:
 
     def _key(self, noun: str) -> str:
         return f"{self.namespace}:{{{self.stage}:{self.queue}}}:{noun}"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamKeys(QueueKeys):
+    """The keys of a queue whose pending and active jobs are in streams, one for each priority and one for suspects."""
+
+    def jobs(self) -> tuple[str, ...]:
+        """The jobs, their states, the clocks and the wake-up token: KEYS 1 to 32 of most scripts on such a queue."""
+        nouns = "body large meta result unique entries scheduled retry parked dead completed cancelled conf wake held keys rates outbox outgoing blocked parts"
+        return (*(self._key(noun) for noun in nouns.split()), *self.streams())
+
+    def streams(self) -> tuple[str, ...]:
+        """STREAM: the pending and active jobs of each priority, the highest first, and at last the suspects."""
+        return (*(self._key(f"pending{priority}") for priority in range(9, -1, -1)), self._key("suspects"))
 
 
 def mark_key(namespace: str, stage: str, mark: str) -> str:

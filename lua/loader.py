@@ -1,7 +1,9 @@
 """Reads the packaged Lua scripts and expands their includes.
 
 A script is a file ``folder/name.lua``; a line ``--- @include "name"`` stands for ``includes/name.lua``, which is emitted
-once, after the includes that it needs itself; a name may have a folder, as in ``queue/meta``.
+once, after the includes that it needs itself; a name may have a folder, as in ``queue/meta``. Where the script's own folder
+has an include of that name, it stands for this one: in ``streams/step`` ``queue/places`` is ``includes/streams/places.lua``.
+A line ``--- @body "folder/name"`` stands for another script without its header.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from ropeline.lua.errors import RopelineError
 __all__ = ["ScriptError", "ScriptSource", "load_script", "script_names"]
 
 _INCLUDE = re.compile(r'^--- @include "([a-z_/]+)"\n', re.MULTILINE)
-_FOLDERS = ("line", "directory", "queue", "lock", "locks", "cron")
+_BODY = re.compile(r'^--- @body "([a-z_/]+)"\n', re.MULTILINE)
+_HEADER = re.compile(r"\A#!lua.*?\n\]\]\n", re.DOTALL)
+_FOLDERS = ("line", "directory", "queue", "streams", "lock", "locks", "cron")
 
 
 class ScriptError(RopelineError):
@@ -43,7 +47,8 @@ class ScriptSource:
 @cache
 def load_script(name: str) -> ScriptSource:
     """The script ``folder/name`` with its includes; raises ScriptError when a file is missing or includes itself."""
-    return ScriptSource(name, expand(_read(f"{name}.lua", (name,)), (name,), set()))
+    text = with_body(_read(f"{name}.lua", (name,)), name)
+    return ScriptSource(name, expand(text, (name,), set()))
 
 
 def script_names() -> list[str]:
@@ -57,11 +62,16 @@ def script_names() -> list[str]:
     )
 
 
+def with_body(text: str, name: str) -> str:
+    """The text of the script `name` with the statements of another script in place, if it is to have those."""
+    return _BODY.sub(lambda match: _HEADER.sub("", _read(f"{match[1]}.lua", (name, match[1]))), text)
+
+
 def expand(text: str, stack: tuple[str, ...], emitted: set[str]) -> str:
     """`text` with each include in place; `stack` names the files that led here, `emitted` is filled on the way."""
 
     def insert(match: re.Match[str]) -> str:
-        name = f"includes/{match[1]}"
+        name = f"includes/{_meant(match[1], stack[0])}"
         if name in stack:
             raise ScriptError(f"{' -> '.join((*stack, name))}: an include that includes itself")
         if name in emitted:
@@ -71,6 +81,12 @@ def expand(text: str, stack: tuple[str, ...], emitted: set[str]) -> str:
         return body
 
     return _INCLUDE.sub(insert, text)
+
+
+def _meant(include: str, script: str) -> str:
+    """The include that a script means by this name: that of its own folder, if it has one."""
+    own = f"{script.partition('/')[0]}/{include.rpartition('/')[2]}"
+    return own if resources.files("ropeline.lua").joinpath(f"includes/{own}.lua").is_file() else include
 
 
 def _read(path: str, stack: tuple[str, ...]) -> str:

@@ -156,11 +156,13 @@ class QueueScripts(Scripts):
     not answer or refuses.
     """
 
+    keys: type[QueueKeys] = QueueKeys
+
     def __init__(
         self, client: CommandClient, namespace: str, stage: str, queue: str, *, test_clock: TestClock | None = None
     ) -> None:
         super().__init__(client, namespace)
-        keys = QueueKeys(namespace, stage, queue)
+        keys = self.keys(namespace, stage, queue)
         self._jobs, self._step = _encoded(keys.jobs()), _encoded(keys.step())
         self._pause = _encoded(keys.pause())
         self._outbox, self._take_over, self._forget = map(_encoded, (keys.outbox(), keys.take_over(), keys.forget()))

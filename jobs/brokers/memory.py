@@ -85,6 +85,7 @@ class MemoryBroker:
     event loops at once. `close` ends all waiting and loses nothing.
     """
 
+    keeps_places = True
     queue_type: type[MemoryQueue] = MemoryQueue
 
     def __init__(self, *, clock: Callable[[], int] | None = None) -> None:

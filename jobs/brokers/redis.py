@@ -110,6 +110,8 @@ class RedisBroker:
     instead, and left open. `test_clock`: replaces the server's time and run id.
     """
 
+    keeps_places = True
+
     def __init__(
         self,
         settings: RedisSettings | str,

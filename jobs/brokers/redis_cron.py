@@ -18,7 +18,7 @@ __all__ = ["RedisCronStore"]
 
 
 class RedisCronStore:
-    """The cron jobs of one stage; see CronStore. `test_clock` replaces the server's time."""
+    """The cron jobs of one stage; see CronStore. `test_clock` replaces the server's time, `scripts` is what calls those of a queue."""
 
     def __init__(
         self,
@@ -27,8 +27,10 @@ class RedisCronStore:
         namespace: str = "jobs",
         stage: str = "prod",
         test_clock: TestClock | None = None,
+        scripts: type[CronScripts] = CronScripts,
     ) -> None:
         self._client = client
+        self._scripts = scripts
         self._namespace, self._stage = namespace, stage
         self._test_clock = test_clock
 
@@ -78,7 +80,7 @@ class RedisCronStore:
         return nullcontext()
 
     def _of(self, queue: str) -> CronScripts:
-        return CronScripts(self._client, self._namespace, self._stage, queue, test_clock=self._test_clock)
+        return self._scripts(self._client, self._namespace, self._stage, queue, test_clock=self._test_clock)
 
     async def _command(self, *arguments: str | int) -> list[bytes]:
         try:

@@ -14,6 +14,8 @@ from redis.asyncio import Redis
 
 from ropeline.bench.slow_link import slow_link
 from ropeline.jobs.app import Jobs
+from ropeline.jobs.brokers.redis import RedisBroker
+from ropeline.jobs.brokers.streams import StreamsBroker
 from ropeline.jobs.worker import Worker, WorkerSettings
 from ropeline.jobs.worker.handlers import TaskHandlers
 
@@ -25,6 +27,8 @@ _NAMESPACE: Final = "ropeline-bench"
 _CONCURRENCIES: Final = (10, 100, 256)
 _SLOW_MS: Final = 2.0
 _SPACED: Final = 0.02
+_SLOW_ROUNDS: Final = 3
+_BROKERS: Final[dict[str, type[RedisBroker]]] = {"redis": RedisBroker, "streams": StreamsBroker}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class _Bench:
     url: str
     client: Redis
     size: _Size
+    kind: str
     app: Jobs
     rates: dict[str, list[float]] = field(default_factory=dict)
     done: int = 0
@@ -69,15 +74,68 @@ class _Bench:
         self.all_done.clear()
 
 
-async def bench_jobs(url: str, told: Callable[[str], object], *, quick: bool = False) -> dict[str, Any]:
+async def bench_jobs(
+    url: str, told: Callable[[str], object], *, quick: bool = False, broker: str = "redis"
+) -> dict[str, Any]:
     """All figures, medians of rounds that take turns. What it writes, under a namespace of its own, it removes.
+
+    `broker`: `redis` or `streams`; `both`: one after the other in each round, and the figures of each under its name.
 
     Leases, fencing, metrics and the memory of lost replies are on, as in any worker. Handlers do nothing.
     """
     size = _QUICK if quick else _FULL
     client: Redis = Redis.from_url(url)
-    bench = _Bench(url, client, size, Jobs(url, stage=_STAGE, namespace=_NAMESPACE, queue=_QUEUE))
+    kinds = list(_BROKERS) if broker == "both" else [broker]
+    benches = [_Bench(url, client, size, kind, _application(url, kind)) for kind in kinds]
+    try:
+        await _forget(client)
+        figures = await _measure(benches, told)
+    finally:
+        for bench in benches:
+            await bench.app.close()
+        await _forget(client)
+        await client.aclose()
+    return figures if broker == "both" else figures[broker]
 
+
+def _application(url: str, kind: str) -> Jobs:
+    stage = f"{_STAGE}-{kind}"
+    make = _BROKERS[kind]
+    return Jobs(broker=lambda: make(url, namespace=_NAMESPACE, stage=stage), stage=stage, queue=_QUEUE)
+
+
+async def _measure(benches: list[_Bench], told: Callable[[str], object]) -> dict[str, dict[str, Any]]:
+    size, weights, found = benches[0].size, [], {}
+    for bench in benches:
+        _define_tasks(bench)
+        weights.append(await _weigh(bench))
+    for turn in range(size.rounds):
+        told(f"round {turn + 1} of {size.rounds}")
+        # Neither has always the server that the other one has warmed, or filled.
+        for bench in benches if turn % 2 == 0 else reversed(benches):
+            await _measure_round(bench, turn)
+    told("latency")
+    for bench, weight in zip(benches, weights, strict=True):
+        spaced, latency = await _measure_latency(bench, bench.app.tasks["timed"])
+        found[bench.kind] = {
+            "awaited_lpush_per_s": round(bench.median("lpush")),
+            "awaited_call_spaced_ms": round(spaced, 3),
+            "drain_per_s": {str(number): round(bench.median(f"drain {number}")) for number in _CONCURRENCIES},
+            "enqueue_per_s": round(bench.median("enqueue")),
+            "enqueue_many_per_s": round(bench.median("enqueue_many")),
+            "round_trips_per_job": round(bench.median("round trips"), 4),
+            "server_us_per_job": {
+                "enqueue_many": round(bench.median("server enqueue"), 1),
+                "drain": round(bench.median("server drain"), 1),
+            },
+            "latency_ms": latency,
+            "bytes_per_pending_job": round(weight, 1),
+            "drain_per_s_with_2_ms": round(bench.median("slow drain")),
+        }
+    return found
+
+
+def _define_tasks(bench: _Bench) -> None:
     @bench.app.task(name="nothing")
     async def nothing(number: int) -> None:  # noqa: ARG001 - a job of ordinary arguments
         bench.done += 1
@@ -89,34 +147,15 @@ async def bench_jobs(url: str, told: Callable[[str], object], *, quick: bool = F
         bench.begun[number] = time.perf_counter()
         bench.has_begun.set()
 
-    try:
-        await _forget(client)
-        weight = await _weigh(bench)
-        for turn in range(size.rounds):
-            told(f"round {turn + 1} of {size.rounds}")
-            await _measure_awaited(bench)
-            await _measure_enqueue(bench, nothing)
-            for concurrency in _CONCURRENCIES:
-                await _measure_drain(bench, nothing, f"drain {concurrency}", concurrency)
-            if turn < 3:
-                await _measure_slow_drain(bench, nothing)
-        told("latency")
-        spaced, latency = await _measure_latency(bench, timed)
-    finally:
-        await bench.app.close()
-        await _forget(client)
-        await client.aclose()
-    return {
-        "awaited_lpush_per_s": round(bench.median("lpush")),
-        "awaited_call_spaced_ms": round(spaced, 3),
-        "drain_per_s": {str(number): round(bench.median(f"drain {number}")) for number in _CONCURRENCIES},
-        "enqueue_per_s": round(bench.median("enqueue")),
-        "enqueue_many_per_s": round(bench.median("enqueue_many")),
-        "round_trips_per_job": round(bench.median("round trips"), 4),
-        "latency_ms": latency,
-        "bytes_per_pending_job": round(weight, 1),
-        "drain_per_s_with_2_ms": round(bench.median("slow drain")),
-    }
+
+async def _measure_round(bench: _Bench, turn: int) -> None:
+    nothing = bench.app.tasks["nothing"]
+    await _measure_awaited(bench)
+    await _measure_enqueue(bench, nothing)
+    for concurrency in _CONCURRENCIES:
+        await _measure_drain(bench, nothing, f"drain {concurrency}", concurrency)
+    if turn < _SLOW_ROUNDS:
+        await _measure_slow_drain(bench, nothing)
 
 
 async def _forget(client: Redis) -> None:
@@ -158,9 +197,17 @@ async def _measure_enqueue(bench: _Bench, task: Any) -> None:
         await task.enqueue(number)
     bench.note("enqueue", count / (time.perf_counter() - began))
     many = bench.size.jobs - count
+    used = await _server_us(bench)
     began = time.perf_counter()
     await bench.app.enqueue_many(task.build(number) for number in range(many))
     bench.note("enqueue_many", many / (time.perf_counter() - began))
+    bench.note("server enqueue", (await _server_us(bench) - used) / many)
+
+
+async def _server_us(bench: _Bench) -> float:
+    """Microseconds of processor time that the server has used."""
+    used = await bench.client.info("cpu")
+    return float(used["used_cpu_user"] + used["used_cpu_sys"]) * 1_000_000
 
 
 async def _fill(bench: _Bench, task: Any, count: int) -> None:
@@ -172,8 +219,10 @@ async def _measure_drain(bench: _Bench, task: Any, name: str, concurrency: int) 
     count = bench.size.jobs
     await _fill(bench, task, count)
     reads = (await bench.client.info("stats"))["total_reads_processed"]
+    used = await _server_us(bench)
     bench.note(name, await _drain(bench, bench.app, count, concurrency))
     if concurrency == 100:
+        bench.note("server drain", (await _server_us(bench) - used) / count)
         reads = (await bench.client.info("stats"))["total_reads_processed"] - reads
         bench.note("round trips", reads / count)
 
@@ -182,7 +231,7 @@ async def _measure_slow_drain(bench: _Bench, task: Any) -> None:
     await _fill(bench, task, bench.size.slow_jobs)
     port = urlsplit(bench.url).port or 6379
     async with slow_link(port, _SLOW_MS) as url:
-        app = Jobs(url, stage=_STAGE, namespace=_NAMESPACE, queue=_QUEUE)
+        app = _application(url, bench.kind)
         try:
             bench.note("slow drain", await _drain(bench, app, bench.size.slow_jobs, 100))
         finally:
@@ -244,7 +293,9 @@ async def _first(wanted: Awaitable[object], running: asyncio.Task[None]) -> None
 
 
 def jobs_table(figures: dict[str, Any]) -> str:
-    """The figures as text, each beside its baseline."""
+    """The figures as text, each beside its baseline; of both brokers one after the other."""
+    if "awaited_lpush_per_s" not in figures:
+        return "\n\n".join(f"{kind}\n{jobs_table(found)}" for kind, found in figures.items())
     lpush, spaced = figures["awaited_lpush_per_s"], figures["awaited_call_spaced_ms"]
     latency = figures["latency_ms"]
     lines = [f"one awaited LPUSH after another: {lpush:,} a second; beside it"]
@@ -255,7 +306,9 @@ def jobs_table(figures: dict[str, Any]) -> str:
         ("the same, 2 ms away, 100", figures["drain_per_s_with_2_ms"]),
     ]
     lines += [f"  {name:26} {rate:8,} a second  {rate / lpush:5.2f} of it" for name, rate in rows]
+    server = figures["server_us_per_job"]
     lines += [
+        f"processor time of the server: {server['enqueue_many']} us a job to enqueue many, {server['drain']} us to drain with 100",
         f"round trips a job while draining: {figures['round_trips_per_job']}",
         (
             f"one awaited call, 50 a second: {spaced:.2f} ms; from enqueue to the handler {latency['p50']:.2f} ms, "

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ def add_commands(commands: Commands) -> None:
         description="Measure the job engine beside its own baseline: one awaited LPUSH after another of the same client.",
     )
     _add_options(jobs)
+    jobs.add_argument(
+        "--broker",
+        choices=("redis", "streams", "both"),
+        default="redis",
+        help="where pending and active jobs are: in sorted sets, in streams, or first the one and then the other in each round",
+    )
     jobs.set_defaults(handler="ropeline.cli.bench:run_jobs")
 
 
@@ -56,7 +63,7 @@ def run_jobs(options: Namespace) -> int:
     """Run the job engine's benchmark on the server that was named, or on one of its own."""
     from ropeline.bench.jobs import bench_jobs, jobs_table
 
-    return _run(options, bench_jobs, jobs_table)
+    return _run(options, partial(bench_jobs, broker=options.broker), jobs_table)
 
 
 def _run(

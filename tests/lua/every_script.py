@@ -7,7 +7,7 @@ from typing import Any
 
 from ropeline.lua.calls import CommandClient
 from ropeline.lua.cron_scripts import CronScripts, DefineResult, FireResult
-from ropeline.lua.keys import CronKeys, DirectoryKeys, LockKeys, QueueKeys, TenantKeys, locks_key
+from ropeline.lua.keys import CronKeys, DirectoryKeys, LockKeys, QueueKeys, StreamKeys, TenantKeys, locks_key
 from ropeline.lua.line_settings import LineSettings
 from ropeline.lua.lock_scripts import Acquired, Extended, Gone, HeldLock, LockListScripts, LockScripts, Released
 from ropeline.lua.queue_scripts import (
@@ -23,6 +23,7 @@ from ropeline.lua.queue_scripts import (
 )
 from ropeline.lua.results import LineHead, Outcome, StaleSettings, Verdict
 from ropeline.lua.scripts import DirectoryScripts, LineScripts
+from ropeline.lua.stream_scripts import StreamCronScripts, StreamScripts
 from ropeline.lua.visits import Departure, Visit
 
 SETTINGS = LineSettings(quota=2, rate=-1)
@@ -50,6 +51,16 @@ def queue_keys(script: str) -> tuple[str, ...]:
     return special.get(script, keys.jobs())
 
 
+def stream_keys(script: str) -> tuple[str, ...]:
+    keys = StreamKeys("jobs", "prod", "default")
+    special = {
+        "streams/step": keys.step(),
+        "streams/take_over": keys.take_over(),
+        "streams/fire": (*keys.jobs(), *CronKeys("jobs", "prod", "default").cron()),
+    }
+    return special.get(script, keys.jobs())
+
+
 def cron_keys(script: str) -> tuple[str, ...]:
     keys = CronKeys("jobs", "prod", "default")
     return keys.fire() if script == "cron/fire" else keys.cron()
@@ -59,6 +70,7 @@ WRAPPERS = {
     "line": Wrapper(LineScripts, lambda _: TenantKeys("gate", "acme").line()),
     "directory": Wrapper(DirectoryScripts, lambda _: (DirectoryKeys("gate").tenants, DirectoryKeys("gate").hosts)),
     "queue": Wrapper(QueueScripts, queue_keys),
+    "streams": Wrapper(StreamScripts, stream_keys),
     "cron": Wrapper(CronScripts, cron_keys),
     "lock": Wrapper(LockScripts, lambda _: LockKeys("jobs", "prod", "event").lock()),
     "locks": Wrapper(LockListScripts, lambda _: (locks_key("jobs", "prod"),)),
@@ -85,8 +97,12 @@ def a_visit(**fields: Any) -> Visit:
 async def call_each_script(client: CommandClient, name: str) -> None:
     """Every script once; `name`: of the tenant, of the queue and of the lock."""
     await call_line(client, name)
-    await call_queue(client, name)
-    await call_cron(client, name)
+    await call_queue(QueueScripts(client, "jobs", "prod", name), name)
+    await call_cron(CronScripts(client, "jobs", "prod", name))
+    streams = StreamScripts(client, "jobs", "streams", name)
+    await call_queue(streams, name)
+    assert await streams.list(state="active", limit=1, stream=0, entry=b"") == (-1, b"", [])
+    await call_cron(StreamCronScripts(client, "jobs", "streams", name))
     await call_locks(client, name)
 
 
@@ -128,9 +144,9 @@ async def decided(line: LineScripts, *visits: Visit) -> tuple[LineHead, list[Out
     return reply
 
 
-async def call_queue(client: CommandClient, name: str) -> None:
+async def call_queue(queue: QueueScripts, name: str) -> None:
     """The scripts of a queue, on one with a job in most states."""
-    queue, worker = QueueScripts(client, "jobs", "prod", name), os.urandom(16)
+    worker = os.urandom(16)
     ids = [os.urandom(16) for _ in range(6)]
     jobs = [pack_job(id_, b"body", unique=id_, delay=60_000 if id_ is ids[5] else 0) for id_ in ids[1:]]
     taken = await queue.enqueue([pack_job(ids[0], bytes(20_000)), *jobs])
@@ -215,9 +231,8 @@ async def call_queue(client: CommandClient, name: str) -> None:
     assert (await queue.configure({"most_bytes": 10_000_000}))["most_bytes"] == 10_000_000
 
 
-async def call_cron(client: CommandClient, name: str) -> None:
+async def call_cron(cron: CronScripts) -> None:
     """The scripts of the cron jobs of a queue: defined, fired once, removed, and another one that stays."""
-    cron = CronScripts(client, "jobs", "prod", name)
     defined = await cron.define(name="nightly", expected=0, schedule="@daily", definition=b"anything")
     assert defined == (DefineResult.WRITTEN, 1)
     state = await cron.read()

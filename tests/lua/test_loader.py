@@ -4,7 +4,7 @@ from importlib import resources
 
 import pytest
 
-from ropeline.lua.loader import ScriptError, expand, load_script, script_names
+from ropeline.lua.loader import ScriptError, expand, load_script, script_names, with_body
 
 
 def test_every_packaged_script_is_found_and_loads() -> None:
@@ -25,6 +25,19 @@ def test_the_sha_is_the_one_that_redis_gives_the_text() -> None:
     source = load_script("line/tick")
     assert len(source.sha) == 40
     assert source is load_script("line/tick")
+
+
+def test_an_include_of_the_scripts_own_folder_stands_for_one_of_that_name() -> None:
+    assert "XADD" in load_script("streams/enqueue").text
+    assert "XADD" not in load_script("queue/enqueue").text
+
+
+def test_a_body_is_all_of_another_script_but_its_header() -> None:
+    text, other = load_script("streams/cancel").text, load_script("queue/cancel").text
+    assert text.count("#!lua") == 1
+    assert text.endswith(other[other.index("local id = ARGV[3]") :])
+    with pytest.raises(ScriptError, match="streams/x -> queue/no_such: no such script file"):
+        with_body('--- @body "queue/no_such"\n', "streams/x")
 
 
 def test_a_missing_file_is_named_with_the_way_to_it() -> None:
@@ -58,4 +71,6 @@ def test_every_include_of_a_folder_is_used() -> None:
             f"{folder.name}/{entry.name.removesuffix('.lua')}": entry.read_text("utf-8") for entry in folder.iterdir()
         }
         for name in shared:
-            assert any(f'"{name}"' in text for text in (*sources, *shared.values())), name
+            # Those of `streams` stand for includes of the same names.
+            wanted = f'"queue/{name.partition("/")[2]}"' if folder.name == "streams" else f'"{name}"'
+            assert any(wanted in text for text in (*sources, *shared.values())), name

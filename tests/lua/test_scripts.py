@@ -2,19 +2,31 @@
 
 import inspect
 import os
+import re
 import subprocess
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ropeline.lua.calls import CommandClient
 from ropeline.lua.errors import StoreFull, StoreReadOnly, StoreRefused
-from ropeline.lua.keys import CronKeys, DirectoryKeys, LockKeys, QueueKeys, TenantKeys, locks_key, queues_key
+from ropeline.lua.keys import (
+    CronKeys,
+    DirectoryKeys,
+    LockKeys,
+    QueueKeys,
+    StreamKeys,
+    TenantKeys,
+    locks_key,
+    queues_key,
+)
 from ropeline.lua.line_settings import LineSettings
 from ropeline.lua.loader import load_script, script_names
 from ropeline.lua.results import Verdict
 from ropeline.lua.scripts import DirectoryScripts, LineScripts
+from ropeline.lua.stream_scripts import StreamCronScripts
 from ropeline.lua.visits import Departure
 from tests.lua.every_script import SETTINGS, WRAPPERS, Recorder, a_visit, call_each_script, decided
 from tests.lua.headers import read_header
@@ -29,6 +41,12 @@ FLAGS = {
     "directory/claim_routes": "",
     "queue/enqueue": "",
     "queue/take_over": "",
+    "streams/enqueue": "",
+    "streams/take_over": "",
+    "streams/fire": "",
+    "streams/depths": "flags=no-writes",
+    "streams/view": "flags=no-writes",
+    "streams/list": "flags=no-writes",
     "cron/define": "",
     "cron/fire": "",
     "lock/acquire": "",
@@ -50,7 +68,8 @@ async def client(any_server: Server) -> AsyncIterator[CommandClient]:
 
 def method_of(name: str) -> Any:
     folder, _, method = name.partition("/")
-    return getattr(WRAPPERS[folder].wrapper, "visit" if method == "visit_full" else method)
+    wrapper = StreamCronScripts if name == "streams/fire" else WRAPPERS[folder].wrapper
+    return getattr(wrapper, "visit" if method == "visit_full" else method)
 
 
 @pytest.mark.parametrize("name", script_names())
@@ -63,6 +82,15 @@ def test_a_header_says_what_the_typed_method_takes(name: str) -> None:
     assert {argument if argument in taken else f"{argument}s" for argument in said} == set(taken)
     assert header.returns
     assert header.cost.startswith("O(")
+
+
+@pytest.mark.parametrize("name", [name for name in script_names() if name.startswith("streams/")])
+def test_a_script_with_the_body_of_another_one_says_the_same_of_it(name: str) -> None:
+    source = (resources_folder() / f"{name}.lua").read_text(encoding="utf-8")
+    body = re.search(r'^--- @body "(.*)"$', source, re.MULTILINE)
+    if body:
+        header, other = read_header(source), read_header(load_script(body[1]).text)
+        assert header == replace(other, keys=header.keys)
 
 
 @pytest.mark.parametrize("name", script_names())
@@ -200,10 +228,20 @@ async def test_every_key_is_in_the_data_dictionary(fresh_server: Server, tenant_
     for key in await client.keys("*"):
         assert isinstance(key, bytes)
         documented = key.decode().replace(f"{{{tenant_name}}}", "{tenant}").replace("{prod", "{stage")
+        documented = documented.replace("{streams:", "{stage:")
+        documented = re.sub(r":pending\d$", ":pendingN", documented)
         documented = documented.replace(f"lock:{tenant_name}}}", "lock:name}").replace(f":{tenant_name}}}", ":queue}")
         assert f"| `{documented}` |" in dictionary
     directory, queue = DirectoryKeys("gate"), QueueKeys("jobs", "stage", "queue")
-    of_all = (*TenantKeys("gate", "tenant").line(), directory.tenants, directory.hosts, *queue.step(), *queue.forget())
+    streams = [re.sub(r"\d$", "N", key) for key in StreamKeys("jobs", "stage", "queue").step()]
+    of_all = (
+        *TenantKeys("gate", "tenant").line(),
+        directory.tenants,
+        directory.hosts,
+        *queue.step(),
+        *queue.forget(),
+        *streams,
+    )
     of_locks = (*LockKeys("jobs", "stage", "name").lock(), locks_key("jobs", "stage"))
     of_locks += CronKeys("jobs", "stage", "queue").cron()
     for documented in (*of_all, queues_key("jobs", "stage"), *of_locks):

@@ -6,12 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.jobs.brokers.stage import BROKERS, STORES, Stage, open_stage
+from tests.jobs.brokers.stage import BROKERS, Stage, on_stores, open_stage
 
 
-@pytest.fixture(
-    params=["memory", *(pytest.param(f"{broker} on {store}") for broker in BROKERS[1:] for store in STORES)]
-)
+@pytest.fixture(params=on_stores(*BROKERS))
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     """The test runs on every broker and every kind of store; a server is started only for one that needs it."""
     broker, _, store = request.param.partition(" on ")

@@ -8,9 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from ropeline.jobs.broker import Broker
 from ropeline.jobs.brokers.memory import FakeClock, MemoryBroker
 from ropeline.jobs.brokers.redis import RedisBroker
+from ropeline.jobs.brokers.streams import StreamsBroker
 from ropeline.jobs.records import (
     Claimed,
     Enqueued,
@@ -26,14 +29,39 @@ from ropeline.jobs.records import (
 )
 from tests.servers import patient
 
-__all__ = ["BROKERS", "DAY", "ENDS", "STORES", "Stage", "TestTime", "Worker", "open_stage"]
+__all__ = [
+    "BROKERS",
+    "DAY",
+    "ENDS",
+    "STORES",
+    "Stage",
+    "TestTime",
+    "Worker",
+    "in_written_order",
+    "on_stores",
+    "open_stage",
+    "with_places",
+]
 
-BROKERS = ["memory", "redis"]
+BROKERS = ["memory", "redis", "streams"]
 STORES = ["valkey", "redis7", "cluster"]
 """Fixtures of servers that a broker may keep its jobs on."""
 DAY = 86_400_000
 ENDS = [kind for kind in FinishKind if kind is not FinishKind.SPLIT]
 """How a run may end that needs no more to be said."""
+
+
+def on_stores(*brokers: str) -> list[str]:
+    """What names each of these brokers on every kind of store to the fixture `stage`."""
+    return [f"{broker} on {store}" for broker in brokers if broker != "memory" for store in STORES] + [
+        broker for broker in brokers if broker == "memory"
+    ]
+
+
+with_places = pytest.mark.parametrize("stage", on_stores("memory", "redis"), indirect=True)
+"""The test is about what a broker promises that keeps places."""
+in_written_order = pytest.mark.parametrize("stage", on_stores("streams"), indirect=True)
+"""The test is about what one promises that does not."""
 NAMESPACE = "broker-tests"
 _stages = itertools.count(1)
 _ids = itertools.count(1)
@@ -183,7 +211,8 @@ async def open_stage(kind: str, url: str, time: TestTime | None = None) -> Async
     if kind == "memory":
         broker = MemoryBroker(clock=time.memory)
     else:
-        broker = RedisBroker(patient(url), namespace=NAMESPACE, stage=f"stage-{next(_stages)}", test_clock=time.store)
+        kind_of = {"redis": RedisBroker, "streams": StreamsBroker}[kind]
+        broker = kind_of(patient(url), namespace=NAMESPACE, stage=f"stage-{next(_stages)}", test_clock=time.store)
     try:
         yield Stage(broker, time)
     finally:

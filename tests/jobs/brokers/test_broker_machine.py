@@ -1,4 +1,7 @@
-"""Whatever happens to a queue, the promises hold, and the Redis broker says and stores what the one in memory does."""
+"""Whatever happens to a queue, the promises hold, and the Redis broker says and stores what the one in memory does.
+
+The streams broker claims in another order and reaps in another order, so it is held to the promises alone.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from loadtests.campaign.blocking import BlockingClient
 from ropeline.jobs.broker import Broker
 from ropeline.jobs.brokers.memory import MemoryBroker
 from ropeline.jobs.brokers.redis import RedisBroker
+from ropeline.jobs.brokers.streams import StreamsBroker
 from ropeline.jobs.errors import QueueFull
 from ropeline.jobs.payloads.envelope import Envelope, pack
 from ropeline.jobs.records import (
@@ -31,7 +35,7 @@ from ropeline.jobs.records import (
     StepReply,
 )
 from ropeline.lua.client import Client
-from ropeline.lua.keys import QueueKeys, queues_key
+from ropeline.lua.keys import QueueKeys, StreamKeys, queues_key
 from tests.jobs.brokers.ledger import Ledger
 from tests.jobs.brokers.stage import DAY, ENDS, NAMESPACE, TestTime
 from tests.servers import Server
@@ -214,15 +218,17 @@ class BrokerMachine(RuleBasedStateMachine):
     """Random calls, each made on every broker; the first one's replies go into the ledger."""
 
     client: BlockingClient | None = None
+    of_client: type[RedisBroker] = RedisBroker
+    beside_memory = True
 
     def __init__(self) -> None:
         super().__init__()
         self.time = TestTime()
         self.stage = f"machine-{next(_stages)}"
-        self.brokers: list[Broker] = [MemoryBroker(clock=self.time.memory)]
+        self.brokers: list[Broker] = [MemoryBroker(clock=self.time.memory)] if self.beside_memory else []
         if self.client is not None:
             self.brokers.append(
-                RedisBroker(
+                self.of_client(
                     "redis://unused",
                     namespace=NAMESPACE,
                     stage=self.stage,
@@ -243,7 +249,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if self.client is not None:
-            keys = QueueKeys(NAMESPACE, self.stage, QUEUE).step()
+            keys = (*QueueKeys(NAMESPACE, self.stage, QUEUE).step(), *StreamKeys(NAMESPACE, self.stage, QUEUE).jobs())
             self.client.pipeline([("DEL", key) for key in (*keys, queues_key(NAMESPACE, self.stage))])
         super().teardown()
 
@@ -298,6 +304,9 @@ class BrokerMachine(RuleBasedStateMachine):
             details["due"] = self.time.now + length
         elif time == "delay":
             details["delay"] = abs(length)
+        if not self.beside_memory and (limit := details["limit"]):
+            # A share is refused.
+            details["limit"] = limit._replace(weight=1, most=limit.most if limit.most or limit.rate else 5)
         return NewJob(id_, **details)
 
     def step(self, lane: tuple[int, int], specs: list[dict[str, Any]], **options: Any) -> None:
@@ -467,5 +476,20 @@ def test_the_redis_broker_answers_and_stores_what_the_one_in_memory_does(valkey:
     client = BlockingClient(valkey.port)
     try:
         run(type("ConnectedBrokerMachine", (BrokerMachine,), {"client": client}), 60)
+    finally:
+        client.close()
+
+
+def test_whatever_happens_the_promises_of_a_queue_in_streams_hold(valkey: Server) -> None:
+    client = BlockingClient(valkey.port)
+    try:
+        run(
+            type(
+                "StreamsMachine",
+                (BrokerMachine,),
+                {"client": client, "of_client": StreamsBroker, "beside_memory": False},
+            ),
+            60,
+        )
     finally:
         client.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ropeline.jobs.records import Enqueued, EnqueueResult, FinishKind, JobState, NewJob
-from tests.jobs.brokers.stage import DAY, Stage, new_id
+from tests.jobs.brokers.stage import DAY, Stage, new_id, with_places
 
 KEY = b"k" * 16
 EXISTS = Enqueued(EnqueueResult.EXISTS, b"")
@@ -111,6 +111,7 @@ async def test_a_time_that_has_passed_is_now(stage: Stage) -> None:
     assert (await stage.worker().claim_one()).ready == stage.time.now
 
 
+@with_places
 async def test_jobs_that_became_due_earlier_run_before_jobs_enqueued_later(stage: Stage) -> None:
     late = await stage.enqueue(delay=1000)
     early = await stage.enqueue(delay=500)
@@ -143,6 +144,7 @@ async def test_the_higher_priority_goes_first_and_then_who_came_first(stage: Sta
     assert [id_ for _, id_ in order] == sorted(ids, key=lambda id_: (-ids[id_], id_))
 
 
+@with_places
 async def test_jobs_of_one_millisecond_go_by_the_bytes_of_their_ids(stage: Stage) -> None:
     ids = [bytes([255, *range(15)]), bytes([0, *range(15)]), bytes([128, *range(15)]), bytes([0] * 16)]
     await stage.broker.enqueue(stage.queue, [NewJob(id_, b"") for id_ in ids])

@@ -7,7 +7,7 @@ import pytest
 from ropeline.jobs.brokers.redis import RedisBroker
 from ropeline.jobs.records import FinishKind, JobState, Limit, NewJob
 from ropeline.lua.errors import ConfigurationError
-from tests.jobs.brokers.stage import Stage, new_id
+from tests.jobs.brokers.stage import Stage, new_id, with_places
 
 KEY, OTHER = b"k" * 16, b"o" * 16
 
@@ -142,6 +142,7 @@ async def test_keys_do_not_count_for_each_other(stage: Stage) -> None:
     assert len(await stage.worker().claim(5)) == 2
 
 
+@with_places
 async def test_a_key_with_one_job_beside_a_key_with_many_is_next(stage: Stage) -> None:
     for _ in range(20):
         await stage.broker.enqueue(stage.queue, [NewJob(new_id(), b"body", limit=Limit(KEY)) for _ in range(100)])
@@ -152,6 +153,7 @@ async def test_a_key_with_one_job_beside_a_key_with_many_is_next(stage: Stage) -
     assert lonely in [job.id for job in await worker.claim(2)]
 
 
+@with_places
 async def test_keys_share_by_their_weights(stage: Stage) -> None:
     for _ in range(3):
         await stage.broker.enqueue(
@@ -165,6 +167,7 @@ async def test_keys_share_by_their_weights(stage: Stage) -> None:
     assert abs(bodies.count(b"three") / len(bodies) - 0.75) < 0.02
 
 
+@with_places
 async def test_a_higher_priority_goes_before_any_share(stage: Stage) -> None:
     for _ in range(5):
         await stage.enqueue(limit=Limit(KEY), priority=5)
@@ -262,6 +265,7 @@ async def test_a_job_tells_since_when_it_is_held_and_since_when_it_is_pending(st
     assert (await stage.look(second)).at == start + 5_000
 
 
+@with_places
 async def test_a_job_without_a_key_that_came_first_is_next_though_a_slow_queue_had_only_jobs_with_keys(
     stage: Stage,
 ) -> None:
@@ -281,7 +285,7 @@ async def test_any_number_that_may_go_at_once_goes_in_a_few_steps(stage: Stage) 
     first = await stage.enqueue(limit=Limit(KEY, most=1))
     strict = await stage.enqueue(limit=Limit(KEY, most=1))
     for _ in range(50):
-        await stage.enqueue(limit=Limit(KEY))
+        await stage.enqueue(limit=Limit(KEY, most=1_000))
     await stage.broker.cancel(stage.queue, strict)
     worker = stage.worker()
     reply = await worker.step()
@@ -293,6 +297,7 @@ async def test_any_number_that_may_go_at_once_goes_in_a_few_steps(stage: Stage) 
     assert len(claimed) == 51
 
 
+@with_places
 async def test_pages_of_pending_and_held_jobs_leave_nobody_out(stage: Stage) -> None:
     for key in (KEY, OTHER):
         for _ in range(9):

@@ -8,7 +8,7 @@ import pytest
 
 from ropeline.jobs.records import Finish, FinishKind, JobState, Limit, NewJob
 from ropeline.lua.errors import ConfigurationError
-from tests.jobs.brokers.stage import Stage, new_id
+from tests.jobs.brokers.stage import Stage, new_id, with_places
 
 ID = b"i" * 16
 GOOD = NewJob(ID, b"")
@@ -51,7 +51,13 @@ async def test_an_enqueue_with_one_bad_job_takes_none_in(stage: Stage, field: st
 
 
 async def test_the_ends_of_what_a_limit_may_say_are_taken_in(stage: Stage) -> None:
-    for terms in ({"most": 65_535, "weight": 100}, {"rate": 65_535, "period": (1 << 32) - 1}, {"rate": 1, "period": 1}):
+    for terms in ({"most": 65_535}, {"rate": 65_535, "period": (1 << 32) - 1}, {"rate": 1, "period": 1}):
+        await stage.enqueue(limit=Limit(b"k" * 16, **terms))
+
+
+@with_places
+async def test_the_ends_of_what_a_share_may_be_are_taken_in(stage: Stage) -> None:
+    for terms in ({"most": 65_535, "weight": 100}, {"weight": 1}):
         await stage.enqueue(limit=Limit(b"k" * 16, **terms))
 
 

@@ -1,0 +1,334 @@
+--- @include "queue/step_keys"
+--- @include "queue/meta"
+--- @include "queue/score"
+-- Where the jobs are that are pending or active: each is an entry, `job` and `score`, of the stream of its priority, or of that of the
+-- suspects. One group reads a stream. What it has not delivered yet is pending; of what it has, the consumer `active` has the jobs
+-- that are leased, and `returned` those that go before the rest. An entry that is over is deleted, so nothing is ever trimmed.
+-- The idle time by which a group knows who is late runs on the server's own clock, which may jump, and leases run on the queue's. So
+-- the time of delivery that it is told is the end of the lease on the queue clock, `SHIFT` ms earlier, since it takes none to come.
+local places, streams = {}, {}
+do
+local GROUP, ACTIVE, RETURNED = 'workers', 'active', 'returned'
+local SHIFT = 137438953472 -- 2^37 ms: no lease is longer than four years
+local bands, is_there, delivered, handed_back = nil, {}, {}, {}
+
+-- streams.all(): the bands of the streams that there are, in the order in which their jobs are claimed; the suspects come last here.
+function streams.all()
+  if not bands then
+    bands = {}
+    for band in string.gmatch(redis.call('HGET', CONF, 'streams') or '', '%d+') do
+      bands[#bands + 1] = tonumber(band)
+      is_there[tonumber(band)] = true
+    end
+  end
+  return bands
+end
+
+-- streams.delivered_to(band): the last entry that is delivered and not over.
+function streams.delivered_to(band)
+  return redis.call('XPENDING', STREAMS[band], GROUP)[3] or '0-0'
+end
+
+local function add(band, id, score)
+  streams.all()
+  if not is_there[band] then
+    redis.call('XGROUP', 'CREATE', STREAMS[band], GROUP, '0', 'MKSTREAM')
+    is_there[band] = true
+    bands[#bands + 1] = band
+    table.sort(bands)
+    redis.call('HSET', CONF, 'streams', table.concat(bands, ' '))
+  end
+  return band .. ':' .. redis.call('XADD', STREAMS[band], '*', 'job', id, 'score', score)
+end
+
+-- entry_of(place): the stream, and the entry of it, that `entries` has for a job; nil when it has none.
+local function entry_of(place)
+  local band, entry = string.match(place or '', '^(%d+):(.+)$')
+  return tonumber(band), entry
+end
+
+-- entries_of(ids): the entries of these jobs by the bands of their streams; `at`: the places among `ids` of each.
+local function entries_of(ids)
+  local found = {}
+  for index, place in ipairs(redis.call('HMGET', ENTRIES, unpack(ids))) do
+    local band, entry = entry_of(place)
+    if band then
+      found[band] = found[band] or { at = {} }
+      table.insert(found[band], entry)
+      table.insert(found[band].at, index)
+    end
+  end
+  return found
+end
+
+-- assign(band, consumer, entries, ends): gives delivered entries to another consumer; `ends`: of their leases, nil: they have none.
+local function assign(band, consumer, entries, ends)
+  local command = { 'XCLAIM', STREAMS[band], GROUP, consumer, 0, unpack(entries) }
+  if ends then
+    command[#command + 1] = 'TIME'
+    command[#command + 1] = ends - SHIFT
+  end
+  command[#command + 1] = 'JUSTID'
+  redis.call(unpack(command))
+end
+
+local function delete(band, entries)
+  redis.call('XACK', STREAMS[band], GROUP, unpack(entries))
+  redis.call('XDEL', STREAMS[band], unpack(entries))
+end
+
+-- take(band, entries, found): adds id and score of entries that were read to `found`; an entry that is not its job's place is deleted.
+local function take(band, entries, found)
+  local ids, strays = {}, {}
+  for index, entry in ipairs(entries) do
+    ids[index] = entry[2][2]
+  end
+  for index, place in ipairs(redis.call('HMGET', ENTRIES, unpack(ids))) do
+    local entry = entries[index]
+    if place == band .. ':' .. entry[1] then
+      found[#found + 1], found[#found + 2] = ids[index], entry[2][4]
+      delivered[ids[index]] = { band, entry[1] }
+    else
+      strays[#strays + 1] = entry[1]
+    end
+  end
+  if #strays > 0 then
+    delete(band, strays)
+  end
+end
+
+-- read(band, most, found): takes the next entries of a stream, those that were handed back first, until `found` has `most` jobs.
+local function read(band, most, found)
+  for _, from in ipairs({ { RETURNED, '0' }, { ACTIVE, '>' } }) do
+    local left = most - #found / 2
+    local reply = left > 0 and redis.call('XREADGROUP', 'GROUP', GROUP, from[1], 'COUNT', left, 'STREAMS', STREAMS[band], from[2])
+    if reply and #reply[1][2] > 0 then
+      take(band, reply[1][2], found)
+    end
+  end
+end
+
+-- leased(band): how many jobs of a stream are active.
+local function leased(band)
+  for _, consumer in ipairs(redis.call('XPENDING', STREAMS[band], GROUP)[4] or {}) do
+    if consumer[1] == ACTIVE then
+      return tonumber(consumer[2])
+    end
+  end
+  return 0
+end
+
+-- waiting(band): how many jobs of a stream are pending.
+local function waiting(band)
+  return redis.call('XLEN', STREAMS[band]) - leased(band)
+end
+
+-- sum(of, first, last): of the streams of these bands.
+local function sum(of, first, last)
+  local number = 0
+  for _, band in ipairs(streams.all()) do
+    if band >= first and band <= last then
+      number = number + of(band)
+    end
+  end
+  return number
+end
+
+-- places.add_pending(jobs): makes jobs pending that are in no state: score and id of each, one after the other.
+function places.add_pending(jobs)
+  local added = {}
+  for index = 1, #jobs, 2 do
+    local score, id = jobs[index], jobs[index + 1]
+    if not handed_back[id] then
+      added[#added + 1] = id
+      added[#added + 1] = add(math.floor(score / BAND), id, score)
+    end
+  end
+  if #added > 0 then
+    redis.call('HSET', ENTRIES, unpack(added))
+  end
+end
+
+-- places.add_suspect(score, id): the same of one that has lost a lease.
+function places.add_suspect(score, id)
+  if not handed_back[id] then
+    redis.call('HSET', ENTRIES, id, add(OF_SUSPECTS, id, score))
+  end
+end
+
+-- places.end_leases(ids): these jobs are active no more, and are put elsewhere next.
+function places.end_leases(ids)
+  for band, entries in pairs(entries_of(ids)) do
+    delete(band, entries)
+  end
+  redis.call('HDEL', ENTRIES, unpack(ids))
+end
+
+-- places.hand_back(ids): the same of jobs that are added at their old places next.
+function places.hand_back(ids)
+  for band, entries in pairs(entries_of(ids)) do
+    assign(band, RETURNED, entries)
+  end
+  for _, id in ipairs(ids) do
+    handed_back[id] = true
+  end
+end
+
+-- places.withdraw(set, id): takes a job from a set that `find`, `all_of` or state_of named.
+function places.withdraw(set, id)
+  if set == ENTRIES then
+    places.end_leases({ id })
+  else
+    redis.call('ZREM', set, id)
+  end
+end
+
+-- places.next_jobs(claim): id and score of those whose turn it is, one after the other, and how many of them, the first, are suspects.
+function places.next_jobs(claim)
+  local found, from_suspects = {}, 0
+  local order = streams.all()
+  if claim.suspects and is_there[OF_SUSPECTS] then
+    read(OF_SUSPECTS, 1, found)
+    from_suspects = #found / 2
+  end
+  for _, band in ipairs(order) do
+    if band ~= OF_SUSPECTS and #found / 2 < claim.most then
+      read(band, claim.most, found)
+    end
+  end
+  return found, from_suspects
+end
+
+-- places.begin_leases(ids, taken, from_suspects, leases): of those that `next_jobs` gave, the first `taken` are pending no more.
+-- `leases`: end and id of those of them that are active now, one after the other.
+function places.begin_leases(ids, taken, _, leases)
+  local is_leased, active, returned, over = {}, {}, {}, {}
+  for index = 2, #leases, 2 do
+    is_leased[leases[index]] = true
+  end
+  for index, id in ipairs(ids) do
+    local band, entry = unpack(delivered[id])
+    if is_leased[id] or index > taken then
+      local entries = is_leased[id] and active or returned
+      entries[band] = entries[band] or {}
+      table.insert(entries[band], entry)
+    else
+      over[#over + 1] = id
+    end
+  end
+  for band, entries in pairs(active) do
+    assign(band, ACTIVE, entries, leases[1])
+  end
+  for band, entries in pairs(returned) do
+    assign(band, RETURNED, entries)
+  end
+  if #over > 0 then
+    places.end_leases(over)
+  end
+end
+
+-- places.prolong(leases): end and id of leases that last longer, one after the other.
+function places.prolong(leases)
+  local ids = {}
+  for index = 2, #leases, 2 do
+    ids[#ids + 1] = leases[index]
+  end
+  for band, entries in pairs(entries_of(ids)) do
+    local by_end = {}
+    for number, entry in ipairs(entries) do
+      local ends = leases[entries.at[number] * 2 - 1]
+      by_end[ends] = by_end[ends] or {}
+      table.insert(by_end[ends], entry)
+    end
+    for ends, of_end in pairs(by_end) do
+      assign(band, ACTIVE, of_end, ends)
+    end
+  end
+end
+
+-- places.expired_leases(queue, most): ids of active jobs whose lease is over. A call looks at ten times as many, and the next one goes
+-- on where it ended.
+function places.expired_leases(queue, most)
+  local time, ids = redis.call('TIME'), {}
+  local late = time[1] * 1000 + math.floor(time[2] / 1000) - (queue.clock - SHIFT)
+  for _, band in ipairs(streams.all()) do
+    if #ids < most then
+      local field = 'looked_at ' .. band
+      local from = redis.call('HGET', CONF, field) or '0-0'
+      local to, found = unpack(redis.call('XAUTOCLAIM', STREAMS[band], GROUP, RETURNED, late, from, 'COUNT', most - #ids))
+      for _, entry in ipairs(found) do
+        ids[#ids + 1] = entry[2][2]
+      end
+      if to ~= from then
+        redis.call('HSET', CONF, field, to)
+      end
+    end
+  end
+  return ids
+end
+
+function places.count_pending()
+  return sum(waiting, 0, OF_SUSPECTS - 1)
+end
+
+function places.count_suspects()
+  return sum(waiting, OF_SUSPECTS, OF_SUSPECTS)
+end
+
+function places.count_active()
+  return sum(leased, 0, OF_SUSPECTS)
+end
+
+-- places.first_jobs(): id and score of the first pending job of each stream.
+function places.first_jobs()
+  local firsts = {}
+  for _, band in ipairs(streams.all()) do
+    local returned = redis.call('XPENDING', STREAMS[band], GROUP, '-', '+', 1, RETURNED)[1]
+    local from = returned and returned[1]
+    if not from then
+      local group = redis.call('XINFO', 'GROUPS', STREAMS[band])[1]
+      for index = 1, #group, 2 do
+        from = group[index] == 'last-delivered-id' and '(' .. group[index + 1] or from
+      end
+    end
+    local entry = redis.call('XRANGE', STREAMS[band], from, '+', 'COUNT', 1)[1]
+    if entry then
+      firsts[#firsts + 1] = { entry[2][2], tonumber(entry[2][4]) }
+    end
+  end
+  return firsts
+end
+
+-- places.find(id): whether a job is pending or active, what says so, and the score of one that is pending; nil when it is neither.
+function places.find(id)
+  local band, entry = entry_of(redis.call('HGET', ENTRIES, id))
+  if not band then
+    return nil
+  end
+  local packed = redis.call('HGET', META, id)
+  if packed and unpack_meta(packed).fence > 0 then
+    return 'active', ENTRIES, 0
+  end
+  local found = redis.call('XRANGE', STREAMS[band], entry, entry)[1]
+  return 'pending', ENTRIES, found and tonumber(found[2][4]) or 0
+end
+
+-- places.all_of(id): what says that a job is pending or active, if its entry is there.
+function places.all_of(id)
+  local band, entry = entry_of(redis.call('HGET', ENTRIES, id))
+  local found = band and redis.call('XRANGE', STREAMS[band], entry, entry)[1]
+  return found and found[2][2] == id and { ENTRIES } or {}
+end
+
+-- places.lacks_lease(id, set, packed): whether a job is active and nobody's, or somebody's and not active. `set`: that it is in.
+-- `packed`: its meta, false none.
+function places.lacks_lease(id, set, packed)
+  if set ~= ENTRIES then
+    return false
+  end
+  local band, entry = entry_of(redis.call('HGET', ENTRIES, id))
+  local delivery = redis.call('XPENDING', STREAMS[band], GROUP, entry, entry, 1)[1]
+  local has_fence = packed and unpack_meta(packed).fence > 0 or false
+  return (delivery ~= nil and delivery[2] == ACTIVE) ~= has_fence
+end
+end
