@@ -58,8 +58,9 @@ for _, band in ipairs(order) do
     local to = state == 'active' and streams.delivered_to(band) or '+'
     local found = redis.call('XRANGE', STREAMS[band], from, to, 'COUNT', left)
     for _, each in ipairs(found) do
-      if places.find(each[2][2]) == state then
-        ids[#ids + 1] = each[2][2]
+      local id = string.sub(each[2][2], 1, 16)
+      if places.find(id) == state then
+        ids[#ids + 1] = id
       end
       left = left - 1
       if #ids == limit or left == 0 then

@@ -1,7 +1,7 @@
 --- @include "queue/step_keys"
 --- @include "queue/meta"
 --- @include "queue/score"
--- Where the jobs are that are pending or active: each is an entry, `job` and `score`, of the stream of its priority, or of that of the
+-- Where the jobs are that are pending or active: each is an entry, `job`: id and score, of the stream of its priority, or of that of the
 -- suspects. One group reads a stream. What it has not delivered yet is pending; of what it has, the consumer `active` has the jobs
 -- that are leased, and `returned` those that go before the rest. An entry that is over is deleted, so nothing is ever trimmed.
 -- The idle time by which a group knows who is late runs on the server's own clock, which may jump, and leases run on the queue's. So
@@ -10,13 +10,16 @@ local places, streams = {}, {}
 do
 local GROUP, ACTIVE, RETURNED = 'workers', 'active', 'returned'
 local SHIFT = 137438953472 -- 2^37 ms: no lease is longer than four years
-local bands, is_there, delivered, handed_back = nil, {}, {}, {}
+local START, LOOKED_AT = '0-0', 200
+local ENTRY, FIRST_BAND = '<c16d', 48 -- the character 0
+local bands, is_there, first_end, delivered, handed_back = nil, {}, nil, {}, {}
 
 -- streams.all(): the bands of the streams that there are, in the order in which their jobs are claimed; the suspects come last here.
 function streams.all()
   if not bands then
-    bands = {}
-    for band in string.gmatch(redis.call('HGET', CONF, 'streams') or '', '%d+') do
+    local known = redis.call('HMGET', CONF, 'streams', 'first_end')
+    bands, first_end = {}, tonumber(known[2]) or math.huge
+    for band in string.gmatch(known[1] or '', '%d+') do
       bands[#bands + 1] = tonumber(band)
       is_there[tonumber(band)] = true
     end
@@ -26,7 +29,7 @@ end
 
 -- streams.delivered_to(band): the last entry that is delivered and not over.
 function streams.delivered_to(band)
-  return redis.call('XPENDING', STREAMS[band], GROUP)[3] or '0-0'
+  return redis.call('XPENDING', STREAMS[band], GROUP)[3] or START
 end
 
 local function add(band, id, score)
@@ -38,13 +41,14 @@ local function add(band, id, score)
     table.sort(bands)
     redis.call('HSET', CONF, 'streams', table.concat(bands, ' '))
   end
-  return band .. ':' .. redis.call('XADD', STREAMS[band], '*', 'job', id, 'score', score)
+  return string.char(FIRST_BAND + band) .. redis.call('XADD', STREAMS[band], '*', 'job', struct.pack(ENTRY, id, score))
 end
 
 -- entry_of(place): the stream, and the entry of it, that `entries` has for a job; nil when it has none.
 local function entry_of(place)
-  local band, entry = string.match(place or '', '^(%d+):(.+)$')
-  return tonumber(band), entry
+  if place then
+    return string.byte(place) - FIRST_BAND, string.sub(place, 2)
+  end
 end
 
 -- entries_of(ids): the entries of these jobs by the bands of their streams; `at`: the places among `ids` of each.
@@ -79,21 +83,31 @@ end
 
 -- take(band, entries, found): adds id and score of entries that were read to `found`; an entry that is not its job's place is deleted.
 local function take(band, entries, found)
-  local ids, strays = {}, {}
+  local ids, scores, strays, mark, next_place = {}, {}, {}, string.char(FIRST_BAND + band), #found + 1
   for index, entry in ipairs(entries) do
-    ids[index] = entry[2][2]
+    ids[index], scores[index] = struct.unpack(ENTRY, entry[2][2])
   end
   for index, place in ipairs(redis.call('HMGET', ENTRIES, unpack(ids))) do
-    local entry = entries[index]
-    if place == band .. ':' .. entry[1] then
-      found[#found + 1], found[#found + 2] = ids[index], entry[2][4]
-      delivered[ids[index]] = { band, entry[1] }
+    local id, entry = ids[index], entries[index][1]
+    if place == mark .. entry then
+      found[next_place], found[next_place + 1] = id, scores[index]
+      next_place = next_place + 2
+      delivered[id] = place
     else
-      strays[#strays + 1] = entry[1]
+      strays[#strays + 1] = entry
     end
   end
   if #strays > 0 then
     delete(band, strays)
+  end
+end
+
+-- expect(ends): remembers when the first lease may be over, so that nobody looks before.
+local function expect(ends)
+  streams.all()
+  if ends < first_end then
+    first_end = ends
+    redis.call('HSET', CONF, 'first_end', ends)
   end
 end
 
@@ -207,7 +221,7 @@ function places.begin_leases(ids, taken, _, leases)
     is_leased[leases[index]] = true
   end
   for index, id in ipairs(ids) do
-    local band, entry = unpack(delivered[id])
+    local band, entry = entry_of(delivered[id])
     if is_leased[id] or index > taken then
       local entries = is_leased[id] and active or returned
       entries[band] = entries[band] or {}
@@ -218,6 +232,9 @@ function places.begin_leases(ids, taken, _, leases)
   end
   for band, entries in pairs(active) do
     assign(band, ACTIVE, entries, leases[1])
+  end
+  if #leases > 0 then
+    expect(leases[1])
   end
   for band, entries in pairs(returned) do
     assign(band, RETURNED, entries)
@@ -242,26 +259,54 @@ function places.prolong(leases)
     end
     for ends, of_end in pairs(by_end) do
       assign(band, ACTIVE, of_end, ends)
+      expect(ends)
     end
   end
+end
+
+-- end_after(band, now): the end of the first lease of a stream, of `LOOKED_AT`; nothing is told where there are more.
+local function end_after(band, now)
+  local ends, deliveries = math.huge, redis.call('XPENDING', STREAMS[band], GROUP, '-', '+', LOOKED_AT, ACTIVE)
+  for _, delivery in ipairs(deliveries) do
+    ends = math.min(ends, now - delivery[3] + SHIFT)
+  end
+  return #deliveries < LOOKED_AT and ends or 0
 end
 
 -- places.expired_leases(queue, most): ids of active jobs whose lease is over. A call looks at ten times as many, and the next one goes
 -- on where it ended.
 function places.expired_leases(queue, most)
-  local time, ids = redis.call('TIME'), {}
-  local late = time[1] * 1000 + math.floor(time[2] / 1000) - (queue.clock - SHIFT)
-  for _, band in ipairs(streams.all()) do
+  local ids, is_through, order = {}, true, streams.all()
+  if queue.clock < first_end then
+    return ids
+  end
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  for _, band in ipairs(order) do
+    local field = 'looked_at ' .. band
+    local from = redis.call('HGET', CONF, field) or START
+    local to = from
     if #ids < most then
-      local field = 'looked_at ' .. band
-      local from = redis.call('HGET', CONF, field) or '0-0'
-      local to, found = unpack(redis.call('XAUTOCLAIM', STREAMS[band], GROUP, RETURNED, late, from, 'COUNT', most - #ids))
+      local found
+      to, found = unpack(redis.call('XAUTOCLAIM', STREAMS[band], GROUP, RETURNED, now - queue.clock + SHIFT, from, 'COUNT', most - #ids))
       for _, entry in ipairs(found) do
-        ids[#ids + 1] = entry[2][2]
+        ids[#ids + 1] = string.sub(entry[2][2], 1, 16)
       end
       if to ~= from then
         redis.call('HSET', CONF, field, to)
       end
+    end
+    is_through = is_through and from == START and to == START and #ids < most
+  end
+  if is_through then
+    first_end = math.huge
+    for _, band in ipairs(order) do
+      first_end = math.min(first_end, end_after(band, now))
+    end
+    if first_end < math.huge then
+      redis.call('HSET', CONF, 'first_end', first_end)
+    else
+      redis.call('HDEL', CONF, 'first_end')
     end
   end
   return ids
@@ -293,7 +338,7 @@ function places.first_jobs()
     end
     local entry = redis.call('XRANGE', STREAMS[band], from, '+', 'COUNT', 1)[1]
     if entry then
-      firsts[#firsts + 1] = { entry[2][2], tonumber(entry[2][4]) }
+      firsts[#firsts + 1] = { struct.unpack(ENTRY, entry[2][2]) }
     end
   end
   return firsts
@@ -310,14 +355,14 @@ function places.find(id)
     return 'active', ENTRIES, 0
   end
   local found = redis.call('XRANGE', STREAMS[band], entry, entry)[1]
-  return 'pending', ENTRIES, found and tonumber(found[2][4]) or 0
+  return 'pending', ENTRIES, found and select(2, struct.unpack(ENTRY, found[2][2])) or 0
 end
 
 -- places.all_of(id): what says that a job is pending or active, if its entry is there.
 function places.all_of(id)
   local band, entry = entry_of(redis.call('HGET', ENTRIES, id))
   local found = band and redis.call('XRANGE', STREAMS[band], entry, entry)[1]
-  return found and found[2][2] == id and { ENTRIES } or {}
+  return found and string.sub(found[2][2], 1, 16) == id and { ENTRIES } or {}
 end
 
 -- places.lacks_lease(id, set, packed): whether a job is active and nobody's, or somebody's and not active. `set`: that it is in.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
@@ -125,10 +126,10 @@ async def test_an_active_job_of_which_a_part_was_lost_runs_again_once(ward: Ward
 
 
 async def test_an_entry_that_is_not_its_jobs_place_is_deleted_when_it_is_read(ward: Ward) -> None:
-    stage, score = ward.stage, 4 * 2**42
+    stage, score = ward.stage, struct.pack("<d", 4 * 2**42)
     job = await stage.enqueue()
     for id_ in (job, new_id()):
-        await ward.call("XADD", "pending5", "*", "job", id_, "score", score)
+        await ward.call("XADD", "pending5", "*", "job", id_ + score)
     assert [claimed.id for claimed in await stage.worker().claim(10)] == [job]
     assert (await stage.broker.depths(stage.queue)).active == 1
     assert await ward.call("XLEN", "pending5") == 1
