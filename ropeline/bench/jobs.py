@@ -14,8 +14,7 @@ from redis.asyncio import Redis
 
 from ropeline.bench.slow_link import slow_link
 from ropeline.jobs.app import Jobs
-from ropeline.jobs.brokers.redis import RedisBroker
-from ropeline.jobs.brokers.streams import StreamsBroker
+from ropeline.jobs.brokers.named import STORE_BROKERS, broker_named
 from ropeline.jobs.worker import Worker, WorkerSettings
 from ropeline.jobs.worker.handlers import TaskHandlers
 
@@ -28,7 +27,6 @@ _CONCURRENCIES: Final = (10, 100, 256)
 _SLOW_MS: Final = 2.0
 _SPACED: Final = 0.02
 _SLOW_ROUNDS: Final = 3
-_BROKERS: Final[dict[str, type[RedisBroker]]] = {"redis": RedisBroker, "streams": StreamsBroker}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ async def bench_jobs(
     """
     size = _QUICK if quick else _FULL
     client: Redis = Redis.from_url(url)
-    kinds = list(_BROKERS) if broker == "both" else [broker]
+    kinds = list(STORE_BROKERS) if broker == "both" else [broker]
     benches = [_Bench(url, client, size, kind, _application(url, kind)) for kind in kinds]
     try:
         await _forget(client)
@@ -100,7 +98,7 @@ async def bench_jobs(
 
 def _application(url: str, kind: str) -> Jobs:
     stage = f"{_STAGE}-{kind}"
-    make = _BROKERS[kind]
+    make = broker_named("broker", kind)
     return Jobs(broker=lambda: make(url, namespace=_NAMESPACE, stage=stage), stage=stage, queue=_QUEUE)
 
 
@@ -161,7 +159,8 @@ async def _measure_round(bench: _Bench, turn: int) -> None:
 async def _forget(client: Redis) -> None:
     keys = [key async for key in client.scan_iter(match=f"{_NAMESPACE}:*", count=1000)]
     if keys:
-        await client.unlink(*keys)
+        # At once: what is freed in the background would be taken for memory that the next jobs do not need.
+        await client.delete(*keys)
 
 
 async def _weigh(bench: _Bench) -> float:

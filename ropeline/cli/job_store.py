@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ropeline.cli.place import Place, find_place
-from ropeline.jobs.brokers.redis import RedisBroker
+from ropeline.jobs.brokers.named import broker_named
 from ropeline.jobs.ids import job_id
 from ropeline.jobs.names import check_name
 from ropeline.lua.errors import ConfigurationError, StoreError
@@ -17,12 +17,14 @@ from ropeline.lua.errors import ConfigurationError, StoreError
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from ropeline.jobs.brokers.redis import RedisBroker
     from ropeline.jobs.records import JobView
 
 __all__ = ["JobStore", "read_id", "with_jobs"]
 
 _NAMESPACE: Final = "jobs"
 _STAGE: Final = "prod"
+_BROKER: Final = "redis"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,13 @@ def with_jobs(options: Namespace, work: Callable[[JobStore], Awaitable[int]]) ->
     place = find_place(options)
     stage = _stage(options)
     namespace = check_name("ROPELINE_JOBS_NAMESPACE", os.environ.get("ROPELINE_JOBS_NAMESPACE") or _NAMESPACE)
+    broker_of = broker_named("ROPELINE_JOBS_BROKER", os.environ.get("ROPELINE_JOBS_BROKER") or _BROKER)
     if options.queue is not None:
         check_name("queue", options.queue)
     settings = place.settings()
 
     async def run() -> int:
-        broker = RedisBroker(settings, namespace=namespace, stage=stage)
+        broker = broker_of(settings, namespace=namespace, stage=stage)
         try:
             return await work(JobStore(broker, place))
         except StoreError as error:

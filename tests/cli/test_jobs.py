@@ -445,6 +445,17 @@ def test_keys_of_another_namespace_are_other_jobs(on_work: Command, work: Work) 
     assert told.startswith("ROPELINE_JOBS_NAMESPACE: got 'o:'")
 
 
+def test_jobs_of_a_stage_in_streams_are_seen_moved_and_checked_as_others_are(on_work: Command) -> None:
+    streams = on_work.on({"ROPELINE_JOBS_BROKER": "streams"})
+    assert streams("jobs", "enqueue", "--type", "mail", "--json").status == 0
+    [job] = json.loads(streams("jobs", "list", "--queue", "default", "--state", "pending", "--json").out)["jobs"]
+    assert streams("jobs", "cancel", job["id"]).status == 0
+    assert json.loads(streams("jobs", "get", job["id"], "--json").out)["state"] == "cancelled"
+    assert streams("fsck").status == 0
+    told = on_work.on({"ROPELINE_JOBS_BROKER": "lists"})("jobs", "stats").refusal
+    assert told.startswith("ROPELINE_JOBS_BROKER: got 'lists', expected one of redis, streams")
+
+
 def test_times_are_told_in_one_unit() -> None:
     told = [age(ms) for ms in (-1, 999, 99_999, 100_000, 5_999_999, 6_000_000, 172_799_999, 172_800_000)]
     assert told == ["0 s", "0 s", "99 s", "1 min", "99 min", "1 h", "47 h", "2 d"]
