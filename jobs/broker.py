@@ -58,8 +58,8 @@ class Broker(Protocol):
     gets the reply that it missed. A job's life and all times are decided by the store's clock.
 
     `keeps_places`: a pending job has a place that does not depend on when it was written: after those of its priority that
-    may run for longer, or where the share of its key puts it. Without, the jobs of a priority go in the order in which they
-    were written, and one whose limit asks for a share is refused (ConfigurationError).
+    may run for longer, or where its age or the share of its key puts it. Without, the jobs of a priority go in the order in
+    which they were written, and ageing and a limit that asks for a share are refused (ConfigurationError).
     """
 
     keeps_places: bool

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from ropeline.jobs.brokers.checks import check_enqueue, check_limit
 from ropeline.jobs.brokers.redis import RedisBroker
 from ropeline.jobs.brokers.redis_cron import RedisCronStore
 from ropeline.jobs.cron.cron_jobs import CronJob
-from ropeline.jobs.records import Enqueued, Finish, FinishKind, JobState, NewJob, Page, StepReply
+from ropeline.jobs.records import Enqueued, Finish, FinishKind, JobState, NewJob, Page, QueueSettings, StepReply
 from ropeline.lua.errors import ConfigurationError
 from ropeline.lua.keys import StreamKeys
 from ropeline.lua.stream_scripts import StreamCronScripts, StreamScripts
@@ -18,15 +18,15 @@ from ropeline.lua.stream_scripts import StreamCronScripts, StreamScripts
 __all__ = ["StreamsBroker"]
 
 _IN_STREAMS: Final = (JobState.PENDING, JobState.ACTIVE)
-_NO_SHARES: Final = "the streams broker claims the jobs of a priority in their order, whatever their keys"
+_NO_PLACES: Final = "the streams broker claims the jobs of a priority in the order in which they were written"
 _CURSOR: Final = re.compile(r"([0-9]|10)-([0-9]{1,20}-[0-9]{1,20})", re.ASCII)
 
 
 class StreamsBroker(RedisBroker):
     """Jobs of one stage, under keys that begin with `namespace`; its arguments are those of RedisBroker.
 
-    Pending jobs of a priority go in the order in which they were written, as the entries of a stream do. So a job is refused
-    (ConfigurationError) whose limit asks for a share: one with a weight, or with neither `most` nor `rate`.
+    Pending jobs of a priority go in the order in which they were written, as the entries of a stream do. So `ageing` is
+    refused (ConfigurationError), and a job whose limit asks for a share: one with a weight, or with neither `most` nor `rate`.
     """
 
     keeps_places = False
@@ -43,6 +43,12 @@ class StreamsBroker(RedisBroker):
         """Finish runs, tend the queue, claim jobs; see Broker. A run that hands over a job that is refused makes a dead letter."""
         ends = [_carried_out(end) if end.hand_over or end.split else end for end in finishes]
         return await super().step(queue, finishes=ends, **options)
+
+    async def configure(self, queue: str, changes: Mapping[str, int]) -> QueueSettings:
+        """Change settings, or read them; see Broker. Raises ConfigurationError for `ageing`."""
+        if changes.get("ageing"):
+            raise ConfigurationError("ageing", changes["ageing"], f"0: {_NO_PLACES}")
+        return await super().configure(queue, changes)
 
     async def jobs_in(self, queue: str, state: JobState, *, cursor: str = "", limit: int = 100) -> Page:
         """Jobs in a state, the next to be claimed, due, or the oldest first; see Broker."""
@@ -107,9 +113,9 @@ def _refusal(jobs: Iterable[NewJob]) -> ConfigurationError | None:
     """What is wrong with the first of the jobs whose limit asks for a share."""
     for limit in (job.limit for job in jobs if job.limit is not None):
         if limit.weight != 1:
-            return ConfigurationError("limit.weight", limit.weight, f"1: {_NO_SHARES}")
+            return ConfigurationError("limit.weight", limit.weight, f"1: {_NO_PLACES}")
         if not (limit.most or limit.rate):
-            return ConfigurationError("limit", "a share alone", f"`most` or `rate`: {_NO_SHARES}")
+            return ConfigurationError("limit", "a share alone", f"`most` or `rate`: {_NO_PLACES}")
     return None
 
 

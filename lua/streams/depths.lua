@@ -35,7 +35,8 @@ KEYS     1 body       hash    id -> head and what the worker needs
          32 suspects   stream  the same of those that have lost a lease
 ARGV     1 now        us      empty: the server's time
 RETURNS  scheduled, pending, active, retry, parked, dead, completed, cancelled, held, blocked, now, wall ms since when the oldest of those that are next is pending (0 none),
-         of the earliest job that is due (0 none), 1 when paused, the reason, when it resumes by itself, then names and numbers of the counters
+         of the earliest job that is due (0 none), 1 when paused, the reason, when it resumes by itself, bytes of the bodies and results, and
+         of the dead letters, the paused tasks (task, reason and when it resumes by itself of each), then names and numbers of the counters
 COST     O(log N)
 ]]
 --- @body "queue/depths"

@@ -1,6 +1,6 @@
 #!lua
 --[[
-enqueue: takes jobs in, all of them or none; the only script that a full server refuses.
+enqueue: takes jobs in, all of them or none; refused by a server that is full, and by a queue whose byte budget is used up (FULL).
 KEYS     1 body       hash    id -> head and what the worker needs
          2 large      hash    id -> what the worker needs, where that is large
          3 meta       hash    id -> lease, attempts, error, packed

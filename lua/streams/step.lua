@@ -48,7 +48,7 @@ ARGV     1 now        us      empty: the server's time
          10 max_lost  int     leases that a job may lose
          11 completed packed  0 to 64 pairs of an id and a fence: runs that completed and leave nothing
          12 finishes  packed  0 to 64 other ends of runs: see pack_finishes in queue_scripts.py
-RETURNS  now, 1 when more could be claimed, wall ms of the earliest job that is due later (0 none), 1 when paused, the fence, how many
+RETURNS  now, 1 when more could be claimed, wall ms from when there may be something to claim again: a job that is due later, a key or the queue by its rate (0 none), 1 when paused, the fence, how many
          entries of the outbox are to be delivered,
          an array with 0 done, 1 stale or 2 cancelled for each completed and then each other finish, and of each claimed job id, body, attempts, lost and wall ms
          since when it was pending

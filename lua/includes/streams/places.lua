@@ -264,9 +264,22 @@ function places.prolong(leases)
   end
 end
 
--- end_after(band, now): the end of the first lease of a stream, of `LOOKED_AT`; nothing is told where there are more.
-local function end_after(band, now)
-  local ends, deliveries = math.huge, redis.call('XPENDING', STREAMS[band], GROUP, '-', '+', LOOKED_AT, ACTIVE)
+local function wall_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- first_end_of(band): the end of the first lease of a stream that has less than `LOOKED_AT`, else nothing that is of use.
+local function first_end_of(band)
+  local ends, now, deliveries = math.huge, 0, nil
+  -- The clock goes on in a script of a Redis 7.0: another look, unless both were at one moment.
+  for _ = 1, 5 do
+    now = wall_ms()
+    deliveries = redis.call('XPENDING', STREAMS[band], GROUP, '-', '+', LOOKED_AT, ACTIVE)
+    if wall_ms() == now then
+      break
+    end
+  end
   for _, delivery in ipairs(deliveries) do
     ends = math.min(ends, now - delivery[3] + SHIFT)
   end
@@ -280,15 +293,14 @@ function places.expired_leases(queue, most)
   if queue.clock < first_end then
     return ids
   end
-  local time = redis.call('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local idle = wall_ms() - queue.clock + SHIFT
   for _, band in ipairs(order) do
     local field = 'looked_at ' .. band
     local from = redis.call('HGET', CONF, field) or START
     local to = from
     if #ids < most then
       local found
-      to, found = unpack(redis.call('XAUTOCLAIM', STREAMS[band], GROUP, RETURNED, now - queue.clock + SHIFT, from, 'COUNT', most - #ids))
+      to, found = unpack(redis.call('XAUTOCLAIM', STREAMS[band], GROUP, RETURNED, idle, from, 'COUNT', most - #ids))
       for _, entry in ipairs(found) do
         ids[#ids + 1] = string.sub(entry[2][2], 1, 16)
       end
@@ -301,7 +313,7 @@ function places.expired_leases(queue, most)
   if is_through then
     first_end = math.huge
     for _, band in ipairs(order) do
-      first_end = math.min(first_end, end_after(band, now))
+      first_end = math.min(first_end, first_end_of(band))
     end
     if first_end < math.huge then
       redis.call('HSET', CONF, 'first_end', first_end)
@@ -375,5 +387,9 @@ function places.lacks_lease(id, set, packed)
   local delivery = redis.call('XPENDING', STREAMS[band], GROUP, entry, entry, 1)[1]
   local has_fence = packed and unpack_meta(packed).fence > 0 or false
   return (delivery ~= nil and delivery[2] == ACTIVE) ~= has_fence
+end
+
+-- places.raise_old(): an entry has the place that it was given, so a queue in streams has no ageing.
+function places.raise_old()
 end
 end

@@ -397,6 +397,8 @@ class BrokerMachine(RuleBasedStateMachine):
         self.ask("resume", QUEUE, task=task)
 
     def configure(self, changes: dict[str, int]) -> None:
+        if not self.beside_memory:
+            changes = {name: value for name, value in changes.items() if name != "ageing"}
         self.settings = self.ask("configure", QUEUE, changes)
 
     def resume(self) -> None:

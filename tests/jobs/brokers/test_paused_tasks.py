@@ -7,7 +7,7 @@ import pytest
 from ropeline.jobs.payloads.envelope import Envelope, pack
 from ropeline.jobs.records import FinishKind, JobState, Limit, PausedTask
 from ropeline.lua.errors import ConfigurationError
-from tests.jobs.brokers.stage import Stage
+from tests.jobs.brokers.stage import Stage, with_places
 
 MAIL, PRINT = (pack(Envelope(task, b"payload", 0, 1)) for task in ("mail", "print"))
 LARGE_MAIL = pack(Envelope("mail", b"x" * 20_000, 0, 1))
@@ -27,6 +27,7 @@ async def test_jobs_of_a_paused_task_are_held_and_others_run(stage: Stage) -> No
     assert not depths.paused
 
 
+@with_places
 async def test_a_resumed_task_goes_on_at_the_old_places(stage: Stage) -> None:
     mails = []
     for _ in range(3):

@@ -7,7 +7,7 @@ import pytest
 from ropeline.jobs.errors import QueueFull
 from ropeline.jobs.records import EnqueueResult, FinishKind, HandOver, JobState, NewJob, Outgoing, QueueSettings
 from ropeline.lua.errors import ConfigurationError
-from tests.jobs.brokers.stage import Stage, new_id
+from tests.jobs.brokers.stage import Stage, new_id, with_places
 
 HEAD = 2
 """Bytes that a store adds to a plain body."""
@@ -122,6 +122,7 @@ async def test_no_more_jobs_begin_than_the_rate_of_the_queue_allows_whoever_clai
     assert len(await second.claim(10)) == 3
 
 
+@with_places
 async def test_a_job_that_has_waited_long_goes_before_fresh_ones_of_a_higher_priority(stage: Stage) -> None:
     await stage.broker.configure(stage.queue, {"ageing": 10_000})
     old = await stage.enqueue(priority=4)

@@ -6,7 +6,8 @@ import pytest
 
 from ropeline.jobs import Concurrency, Jobs
 from ropeline.jobs.brokers.streams import StreamsBroker
-from ropeline.jobs.records import FinishKind, HandOver, JobState, Limit, NewJob, Part, SplitOrder
+from ropeline.jobs.payloads.envelope import Envelope, pack
+from ropeline.jobs.records import FinishKind, HandOver, JobState, Limit, NewJob, Part, QueueSettings, SplitOrder
 from ropeline.lua.errors import ConfigurationError
 from tests.jobs.brokers.stage import Stage, in_written_order, new_id
 
@@ -46,7 +47,7 @@ async def test_a_job_that_asks_for_a_share_is_refused_with_all_of_its_call(
     stage: Stage, field: str, limit: Limit
 ) -> None:
     plain = NewJob(new_id(), b"")
-    with pytest.raises(ConfigurationError, match="whatever their keys") as refused:
+    with pytest.raises(ConfigurationError, match="in which they were written") as refused:
         await stage.broker.enqueue(stage.queue, [plain, NewJob(new_id(), b"", limit=limit)])
     assert refused.value.field == field
     assert await stage.state(plain.id) is None
@@ -73,6 +74,13 @@ async def test_a_run_that_hands_over_a_job_with_a_share_makes_a_dead_letter_that
 
 
 @in_written_order
+async def test_ageing_is_refused_and_what_is_set_beside_it_stays_as_it_was(stage: Stage) -> None:
+    with pytest.raises(ConfigurationError, match="ageing: got 1000, expected 0"):
+        await stage.broker.configure(stage.queue, {"ageing": 1000, "dead_count": 5})
+    assert await stage.broker.configure(stage.queue, {"ageing": 0}) == QueueSettings()
+
+
+@in_written_order
 async def test_a_cron_job_with_a_share_is_refused_before_it_is_written(stage: Stage) -> None:
     assert isinstance(stage.broker, StreamsBroker)
     app = Jobs(broker=stage.broker)
@@ -84,3 +92,16 @@ async def test_a_cron_job_with_a_share_is_refused_before_it_is_written(stage: St
     with pytest.raises(ConfigurationError, match=r"limit\.weight"):
         await app.define_cron_jobs()
     assert (await stage.broker.cron_store().read("default")).stored == []
+
+
+@in_written_order
+async def test_jobs_of_a_task_that_was_paused_go_behind_those_that_came_meanwhile(stage: Stage) -> None:
+    mail = pack(Envelope("mail", b"[]", 0, 1))
+    paused = [await stage.enqueue(body=mail) for _ in range(3)]
+    await stage.broker.pause(stage.queue, reason="no paper", task=b"mail")
+    worker = stage.worker()
+    assert not await worker.claim(10)
+    assert await stage.ids_in(JobState.HELD) == paused
+    other = await stage.enqueue()
+    await stage.broker.resume(stage.queue, task=b"mail")
+    assert [job.id for job in await worker.claim(10)] == [other, *paused]
