@@ -159,8 +159,12 @@ async def _measure_round(bench: _Bench, turn: int) -> None:
 async def _forget(client: Redis) -> None:
     keys = [key async for key in client.scan_iter(match=f"{_NAMESPACE}:*", count=1000)]
     if keys:
-        # At once: what is freed in the background would be taken for memory that the next jobs do not need.
-        await client.delete(*keys)
+        await client.unlink(*keys)
+    # What is freed in the background would be taken for memory that the next jobs do not need.
+    for _ in range(1000):
+        if not (await client.info("memory"))["lazyfree_pending_objects"]:
+            break
+        await asyncio.sleep(0.01)
 
 
 async def _weigh(bench: _Bench) -> float:
