@@ -3,6 +3,7 @@
 A script is a file ``folder/name.lua``; a line ``--- @include "name"`` stands for ``includes/name.lua``, which is emitted
 once, after the includes that it needs itself; a name may have a folder, as in ``queue/meta``. Where the script's own folder
 has an include of that name, it stands for this one: in ``streams/step`` ``queue/places`` is ``includes/streams/places.lua``.
+An include may stand in a function, whose own it is then.
 A line ``--- @body "folder/name"`` stands for another script without its header.
 """
 
@@ -18,7 +19,7 @@ from ropeline.lua.errors import RopelineError
 
 __all__ = ["ScriptError", "ScriptSource", "load_script", "script_names"]
 
-_INCLUDE = re.compile(r'^--- @include "([a-z_/]+)"\n', re.MULTILINE)
+_INCLUDE = re.compile(r'^ *--- @include "([a-z_/]+)"\n', re.MULTILINE)
 _BODY = re.compile(r'^--- @body "([a-z_/]+)"\n', re.MULTILINE)
 _HEADER = re.compile(r"\A#!lua.*?\n\]\]\n", re.DOTALL)
 _FOLDERS = ("line", "directory", "queue", "streams", "lock", "locks", "cron")

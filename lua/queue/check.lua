@@ -35,6 +35,7 @@ COST     O(count * log N)
 ]]
 --- @include "queue/moves"
 --- @include "queue/open_queue"
+--- @include "queue/places_seen"
 --- @include "queue/split"
 --- @include "queue/wake"
 local repairs = ARGV[3] == '1'

@@ -30,7 +30,7 @@ RETURNS  scheduled, pending, active, retry, parked, dead, completed, cancelled, 
          of the dead letters, the paused tasks (task, reason and when it resumes by itself of each), then names and numbers of the counters
 COST     O(log N)
 ]]
---- @include "queue/places"
+--- @include "queue/places_seen"
 --- @include "queue/meta"
 local COUNTERS = {
   'enqueued', 'claimed', 'completed', 'failed', 'retried', 'dead', 'cancelled', 'lost', 'stale', 'snoozed', 'released', 'parked',

@@ -46,8 +46,8 @@ RETURNS  now, 1 when more could be claimed, wall ms from when there may be somet
 COST     O((finishes + claim + 100) * log N)
 ]]
 --- @include "queue/open_queue"
---- @include "queue/finish_runs"
---- @include "queue/tend"
+--- @include "queue/complete_runs"
+--- @include "queue/attend"
 --- @include "queue/claim_jobs"
 --- @include "queue/rate"
 --- @include "queue/wake"
@@ -105,8 +105,12 @@ if before then
 end
 
 local queue = open_queue(CONF, ARGV[1], ARGV[2])
-local kept = { finished = finish_runs(queue, worker, completed, finishes) }
-tend(queue, max_lost)
+local kept = { finished = {} }
+complete_runs(queue, worker, completed, kept.finished)
+if finishes ~= '' then
+  rare().finish_runs(queue, worker, finishes, kept.finished)
+end
+kept.next_due = attend(queue, max_lost)
 local bodies = {}
 kept.claimed = {}
 if claim.most > 0 and not queue.is_paused then
@@ -128,9 +132,10 @@ end
 kept.now, kept.fence, kept.paused = queue.now, queue.fence, queue.is_paused and 1 or 0
 local may_begin = next_token(queue)
 kept.more = ((left > 0 or (suspected > 0 and may_take_one)) and not queue.is_paused and may_begin == 0) and 1 or 0
-local scheduled, retry = redis.call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES'), redis.call('ZRANGE', RETRY, 0, 0, 'WITHSCORES')
-local rate = redis.call('ZRANGE', RATES, 0, 0, 'WITHSCORES')
-kept.next_due = math.min(tonumber(scheduled[2]) or math.huge, tonumber(retry[2]) or math.huge, tonumber(rate[2]) or math.huge)
+if rare_functions then
+  -- They may have changed what is due.
+  kept.next_due = next_due()
+end
 if may_begin > 0 and left + suspected > 0 then
   kept.next_due = math.min(kept.next_due, may_begin)
   if #kept.claimed > 0 then

@@ -40,7 +40,7 @@ ARGV     1 state      text    pending or active
 RETURNS  stream and entry with which to go on, -1 and nothing at the end, and ids of jobs, the next to be claimed first; 1,000 are looked at
 COST     O(looked at * log N)
 ]]
---- @include "queue/places"
+--- @include "queue/places_seen"
 local LOOKED_AT = 1000
 local state, limit, index, entry = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 if (state ~= 'pending' and state ~= 'active') or not (limit and limit >= 1 and limit <= 1000 and index) then

@@ -1,11 +1,6 @@
+--- @include "queue/flags"
 -- The head of a stored body: flags, priority, the unique key if there is one, the limit key if there is one, the job that it is a
 -- part of if it is one. The rest is the worker's.
-local IS_UNIQUE, IS_LARGE, UNTIL_START, IS_LIMITED, IS_PART, IS_JOINED = 1, 2, 4, 8, 16, 32
-local PART_LENGTH = 26
-
-local function is_set(flags, flag)
-  return math.floor(flags / flag) % 2 == 1
-end
 
 -- read_head(body): flags, priority, unique key (16 bytes or empty).
 local function read_head(body)

@@ -1,25 +1,11 @@
---- @include "queue/moves"
---- @include "queue/tasks"
+--- @include "queue/places"
+--- @include "queue/close_queue"
+--- @include "queue/flags"
+--- @include "queue/rare"
 -- claim_jobs(queue, worker, claim): leases up to `claim.most` jobs, one of them a suspect if `claim.suspects`, under one fence, and holds
 -- back those whose task is paused;
 -- for each its id, attempts, lost and the wall ms since when it was pending; and their bodies. A reply carries a MiB of bodies at most, but one job.
 local MOST_BYTES = 1048576
-
-local function hold(queue, id, body, packed, lease)
-  local meta = unpack_meta(packed)
-  local flags, _, unique = read_head(body)
-  if unique ~= '' and is_set(flags, UNTIL_START) then
-    release_unique(UNIQUE, unique, id)
-    unique = ''
-  end
-  local ready = has_flag(meta, LIMITED) and meta.at or lease.score % BAND
-  meta.unique = unique
-  meta.flags = (lease.is_suspect and SUSPECT or 0) + (is_set(flags, IS_LARGE) and LARGE or 0) + (is_set(flags, IS_LIMITED) and LIMITED or 0)
-  meta.flags = meta.flags + (is_set(flags, IS_PART) and PART or 0) + (is_set(flags, IS_JOINED) and JOINED or 0)
-  meta.fence, meta.worker, meta.at, meta.hard, meta.score, meta.bytes =
-    queue.fence, lease.worker, queue.now, lease.hard, lease.score, lease.bytes
-  return pack_meta(meta), meta.attempts, meta.lost, ready
-end
 
 local function claim_jobs(queue, worker, claim)
   local found, from_suspects = places.next_jobs(claim)
@@ -41,8 +27,8 @@ local function claim_jobs(queue, worker, claim)
   for index, id in ipairs(ids) do
     local body = bodies[index]
     if body then
-      local size = #body
-      if is_set(string.byte(body, 1), IS_LARGE) then
+      local size, flags = #body, string.byte(body, 1)
+      if flags > 0 and is_set(flags, IS_LARGE) then
         size = size + redis.call('HSTRLEN', LARGE_BODY, id)
       end
       bytes = bytes + size
@@ -50,16 +36,16 @@ local function claim_jobs(queue, worker, claim)
         break
       end
       local score, attempts, lost = tonumber(found[index * 2]), 0, 0
-      if is_task_paused(queue, id, body) then
+      if queue.tasks and rare().is_task_paused(queue, id, body) then
         held_back[#held_back + 1] = { id, body, metas[index], score }
       else
         local ready = score % BAND
         queue.virtual = math.max(queue.virtual, ready)
         local packed
-        if string.byte(body, 1) == 0 and not metas[index] then
+        if flags == 0 and not metas[index] then
           packed = plain_head .. struct.pack('<dI', score, size) .. plain_tail
         else
-          packed, attempts, lost, ready = hold(queue, id, body, metas[index], {
+          packed, attempts, lost, ready = rare().hold(queue, id, body, metas[index], {
             score = score, bytes = size, worker = worker, hard = queue.clock + claim.hard, is_suspect = index <= from_suspects,
           })
         end
@@ -70,14 +56,14 @@ local function claim_jobs(queue, worker, claim)
         claimed_bodies[number] = body
       end
     else
-      forget(queue, id, false)
+      rare().forget(queue, id, false)
     end
     taken = index
   end
   places.begin_leases(ids, taken, from_suspects, active)
   -- What that hands on to others becomes pending: only now, when nobody goes by ranks any more.
   for _, job in ipairs(held_back) do
-    hold_back(queue, unpack(job))
+    rare().hold_back(queue, unpack(job))
   end
   if #claimed > 0 then
     redis.call('HSET', META, unpack(kept))

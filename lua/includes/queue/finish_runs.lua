@@ -1,9 +1,9 @@
 --- @include "queue/moves"
+--- @include "queue/remove"
 --- @include "queue/split"
--- finish_runs(queue, worker, completed, finishes): carries out the runs that completed and left nothing (pairs of an id and a
--- fence), then the other finishes, in order; for each 0 done, 1 stale, 2 cancelled. Both are packed as queue_scripts.py says.
+-- finish_runs(queue, worker, finishes, answers): carries out the ends of runs that pack_finishes in queue_scripts.py packed, in order, and
+-- adds to `answers` for each 0 done, 1 stale, 2 cancelled.
 local COMPLETE, AGAIN, SNOOZE, RELEASE, DIE, PARK, STOPPED, SPLIT = 0, 1, 2, 3, 4, 5, 6, 7
-local PAIR = 24
 
 local function read_finishes(blob)
   local finishes, ids, at = {}, {}, 1
@@ -92,65 +92,24 @@ local function finish_run(queue, finish, meta)
   return false
 end
 
-local function remove(gone)
-  redis.call('HDEL', META, unpack(gone))
-  redis.call('HDEL', BODY, unpack(gone))
-end
-
-local function complete_runs(queue, worker, blob, answers)
-  local ids, gone, seen = {}, {}, {}
-  for at = 1, #blob, PAIR do
-    ids[#ids + 1] = string.sub(blob, at, at + 15)
+-- end_special(queue, id, packed): what is left to do when a job has completed that is no plain one.
+local function end_special(queue, id, packed)
+  local meta = unpack_meta(packed)
+  release_unique(UNIQUE, meta.unique, id)
+  give_up(queue, id, meta)
+  if has_flag(meta, PART) then
+    report(queue, id, 0, '')
   end
-  if #ids == 0 then
-    return
+  if has_flag(meta, JOINED) then
+    drop_parts(id)
   end
-  local metas, stale, bytes = redis.call('HMGET', META, unpack(ids)), 0, 0
-  for index, id in ipairs(ids) do
-    local packed = metas[index]
-    local at = (index - 1) * PAIR + 17
-    if not packed or seen[id] or not is_held(packed, string.sub(blob, at, at + 7), worker) then
-      answers[index] = 1
-      stale = stale + 1
-    else
-      seen[id] = true
-      answers[index] = 0
-      bytes = bytes + bytes_of(packed)
-      if not is_plain(packed) then
-        local meta = unpack_meta(packed)
-        release_unique(UNIQUE, meta.unique, id)
-        give_up(queue, id, meta)
-        if has_flag(meta, PART) then
-          report(queue, id, 0, '')
-        end
-        if has_flag(meta, JOINED) then
-          drop_parts(id)
-        end
-        if has_flag(meta, LARGE) then
-          redis.call('HDEL', LARGE_BODY, id)
-        end
-      end
-      gone[#gone + 1] = id
-    end
-  end
-  if #gone > 0 then
-    places.end_leases(gone)
-    remove(gone)
-    count(queue, 'completed', #gone)
-    count(queue, 'bytes', -bytes)
-  end
-  if stale > 0 then
-    count(queue, 'stale', stale)
+  if has_flag(meta, LARGE) then
+    redis.call('HDEL', LARGE_BODY, id)
   end
 end
 
-local function finish_runs(queue, worker, completed, finishes)
-  local answers = {}
-  complete_runs(queue, worker, completed, answers)
+local function finish_runs(queue, worker, finishes, answers)
   local others, ids = read_finishes(finishes)
-  if #ids == 0 then
-    return answers
-  end
   local metas, runs, seen = redis.call('HMGET', META, unpack(ids)), {}, {}
   local over, returned, gone = {}, {}, {}
   for index, finish in ipairs(others) do
@@ -183,5 +142,4 @@ local function finish_runs(queue, worker, completed, finishes)
   if #gone > 0 then
     remove(gone)
   end
-  return answers
 end

@@ -1,5 +1,6 @@
+--- @include "queue/plain_meta"
 -- What is known of a job besides its body, packed: see the data dictionary. A plain pending or scheduled job has none.
-local CANCELLING, SUSPECT, LARGE, LIMITED, WAITS, PART, JOINED, STOPPING = 1, 2, 4, 8, 16, 32, 64, 128
+local CANCELLING, LARGE, LIMITED, WAITS, PART, JOINED, STOPPING = 1, 4, 8, 16, 32, 64, 128
 local NOBODY = string.rep('\0', 16)
 
 -- unpack_meta(packed): a table, with the defaults of a plain job where there is none.
@@ -21,26 +22,7 @@ local function pack_meta(meta)
   )
 end
 
--- What most jobs need of it is read and made without a table: where its parts are, and what a plain claim packs.
-local FENCE_FROM, FENCE_TO, BYTES_FROM, WORKER_FROM, WORKER_TO, UNIQUE_LENGTH = 6, 13, 22, 42, 57, 58
-
--- is_held(packed, fence, worker): whether a lease is this worker's under this fence (packed as 8 bytes).
-local function is_held(packed, fence, worker)
-  return string.sub(packed, FENCE_FROM, FENCE_TO) == fence and string.sub(packed, WORKER_FROM, WORKER_TO) == worker
-end
-
--- is_plain(packed): whether nothing but removal is left to do when the job ends: no flag is set, and no key is held.
-local function is_plain(packed)
-  local flags, unique = string.byte(packed, 1), string.byte(packed, UNIQUE_LENGTH)
-  return (flags == 0 or flags == SUSPECT) and unique == 0
-end
-
 -- has_flag(meta, flag): whether one of the flags above is set.
 local function has_flag(meta, flag)
   return math.floor(meta.flags / flag) % 2 == 1
-end
-
--- bytes_of(packed): what a claimed job's body takes.
-local function bytes_of(packed)
-  return (struct.unpack('<I', packed, BYTES_FROM))
 end

@@ -1,6 +1,6 @@
 --- @include "queue/step_keys"
 --- @include "queue/limits"
---- @include "queue/places"
+--- @include "queue/places_seen"
 -- state_of(id): the name of the state that a job is in, and the set that says so; nil when the queue does not have it.
 local STATES = {
   { 'scheduled', SCHEDULED }, { 'retry', RETRY }, { 'dead', DEAD }, { 'completed', COMPLETED }, { 'cancelled', CANCELLED },

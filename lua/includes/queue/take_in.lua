@@ -1,4 +1,7 @@
---- @include "queue/moves"
+--- @include "queue/places"
+--- @include "queue/flags"
+--- @include "queue/score"
+--- @include "queue/unique_key"
 --- @include "queue/settings"
 --- @include "queue/wake"
 -- read_jobs(all): the jobs that pack_job in queue_scripts.py made, and their ids; or nil and what is wrong.
@@ -39,6 +42,19 @@ local function read_jobs(all)
     ids[#ids + 1] = job.id
   end
   return jobs, ids
+end
+
+-- admit_all(limited, now): makes jobs that have a key pending, or holds them; whether an idle worker should hear of that. What it needs is
+-- made only here: most jobs have no key.
+local function admit_all(limited, now)
+  --- @include "queue/limits"
+  local queue, wakes = { now = now, virtual = tonumber(redis.call('HGET', CONF, 'virtual')) or now }, false
+  for _, job in ipairs(limited) do
+    local runs = admit(queue, job[1], job[2], unpack_meta(nil), read_limit(job[2]))
+    wakes = wakes or runs
+  end
+  redis.call('HSETNX', CONF, 'virtual', queue.virtual)
+  return wakes
 end
 
 -- take_in(jobs, ids, now, large_from, is_bounded): puts jobs into the queue; for each 0 and nothing, 1 and nothing when it is known, or 2
@@ -112,12 +128,7 @@ local function take_in(jobs, ids, now, large_from, is_bounded)
     places.add_pending(pending)
   end
   if #limited > 0 then
-    local queue = { now = now, virtual = tonumber(redis.call('HGET', CONF, 'virtual')) or now }
-    for _, job in ipairs(limited) do
-      local runs = admit(queue, job[1], job[2], unpack_meta(nil), read_limit(job[2]))
-      wakes = wakes or runs
-    end
-    redis.call('HSETNX', CONF, 'virtual', queue.virtual)
+    wakes = admit_all(limited, now) or wakes
   end
   if #scheduled > 0 then
     local first = redis.call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')

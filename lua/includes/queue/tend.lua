@@ -1,13 +1,10 @@
 --- @include "queue/moves"
 --- @include "queue/tasks"
--- tend(queue, max_lost): moves on what nobody asks for: expired leases, jobs that are due, entries past their age.
-local PROMOTED, REAPED, AGED, RAISED = 64, 20, 20, 20
+-- tend(queue, expired, max_lost): moves on what nobody asks for: the jobs whose leases have expired, jobs that are due, entries past
+-- their age.
+local PROMOTED, AGED, RAISED = 64, 20, 20
 
-local function reap(queue, max_lost)
-  if queue.clock < queue.quiet then
-    return
-  end
-  local ids = places.expired_leases(queue, REAPED)
+local function reap(queue, ids, max_lost)
   if #ids == 0 then
     return
   end
@@ -170,8 +167,8 @@ local function age_out(queue)
   end
 end
 
-local function tend(queue, max_lost)
-  reap(queue, max_lost)
+local function tend(queue, expired, max_lost)
+  reap(queue, expired, max_lost)
   promote(queue, SCHEDULED)
   promote(queue, RETRY)
   grant_by_time(queue)

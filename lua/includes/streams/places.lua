@@ -1,5 +1,4 @@
 --- @include "queue/step_keys"
---- @include "queue/meta"
 --- @include "queue/score"
 -- Where the jobs are that are pending or active: each is an entry, `job`: id and score, of the stream of its priority, or of that of the
 -- suspects. One group reads a stream. What it has not delivered yet is pending; of what it has, the consumer `active` has the jobs
@@ -324,69 +323,15 @@ function places.expired_leases(queue, most)
   return ids
 end
 
+streams.group, streams.active, streams.returned, streams.entry = GROUP, ACTIVE, RETURNED, ENTRY
+streams.entry_of, streams.sum, streams.leased = entry_of, sum, leased
+
 function places.count_pending()
   return sum(waiting, 0, OF_SUSPECTS - 1)
 end
 
 function places.count_suspects()
   return sum(waiting, OF_SUSPECTS, OF_SUSPECTS)
-end
-
-function places.count_active()
-  return sum(leased, 0, OF_SUSPECTS)
-end
-
--- places.first_jobs(): id and score of the first pending job of each stream.
-function places.first_jobs()
-  local firsts = {}
-  for _, band in ipairs(streams.all()) do
-    local returned = redis.call('XPENDING', STREAMS[band], GROUP, '-', '+', 1, RETURNED)[1]
-    local from = returned and returned[1]
-    if not from then
-      local group = redis.call('XINFO', 'GROUPS', STREAMS[band])[1]
-      for index = 1, #group, 2 do
-        from = group[index] == 'last-delivered-id' and '(' .. group[index + 1] or from
-      end
-    end
-    local entry = redis.call('XRANGE', STREAMS[band], from, '+', 'COUNT', 1)[1]
-    if entry then
-      firsts[#firsts + 1] = { struct.unpack(ENTRY, entry[2][2]) }
-    end
-  end
-  return firsts
-end
-
--- places.find(id): whether a job is pending or active, what says so, and the score of one that is pending; nil when it is neither.
-function places.find(id)
-  local band, entry = entry_of(redis.call('HGET', ENTRIES, id))
-  if not band then
-    return nil
-  end
-  local packed = redis.call('HGET', META, id)
-  if packed and unpack_meta(packed).fence > 0 then
-    return 'active', ENTRIES, 0
-  end
-  local found = redis.call('XRANGE', STREAMS[band], entry, entry)[1]
-  return 'pending', ENTRIES, found and select(2, struct.unpack(ENTRY, found[2][2])) or 0
-end
-
--- places.all_of(id): what says that a job is pending or active, if its entry is there.
-function places.all_of(id)
-  local band, entry = entry_of(redis.call('HGET', ENTRIES, id))
-  local found = band and redis.call('XRANGE', STREAMS[band], entry, entry)[1]
-  return found and string.sub(found[2][2], 1, 16) == id and { ENTRIES } or {}
-end
-
--- places.lacks_lease(id, set, packed): whether a job is active and nobody's, or somebody's and not active. `set`: that it is in.
--- `packed`: its meta, false none.
-function places.lacks_lease(id, set, packed)
-  if set ~= ENTRIES then
-    return false
-  end
-  local band, entry = entry_of(redis.call('HGET', ENTRIES, id))
-  local delivery = redis.call('XPENDING', STREAMS[band], GROUP, entry, entry, 1)[1]
-  local has_fence = packed and unpack_meta(packed).fence > 0 or false
-  return (delivery ~= nil and delivery[2] == ACTIVE) ~= has_fence
 end
 
 -- places.raise_old(): an entry has the place that it was given, so a queue in streams has no ageing.
