@@ -37,6 +37,7 @@ from ropeline.jobs.payloads.codec import codec_named, codec_numbered
 from ropeline.jobs.payloads.envelope import pack, unpack
 from ropeline.jobs.queue_settings import settings_changes, shown_settings
 from ropeline.jobs.task import AsyncTask, JobDraft, SyncTask, Task
+from ropeline.jobs.tracer import enqueue_traced, send_traced
 from ropeline.lua.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from ropeline.jobs.broker import Broker
     from ropeline.jobs.cron.cron_jobs import CronStore
     from ropeline.jobs.locks.locks import Locks
+    from ropeline.jobs.tracer import Tracer
 
 __all__ = ["Jobs"]
 
@@ -110,6 +112,7 @@ class Jobs:
     enqueue to another queue is refused, for nobody may serve it. `metadata`: added to that of every job. `payload_limit`:
     most bytes of a job's arguments, at most 983,040. `broker`: used instead of `url`: a function that makes one for an
     event loop, or a broker; one broker serves all event loops that use this object, which a MemoryBroker can.
+    `tracing`: `ropeline.jobs.tracing.Tracing()` makes one OpenTelemetry trace of each job's life; None makes none.
 
     Each event loop has connections of its own; `async with app:` or `close` gives up those of the running one. The object
     may be used again afterwards.
@@ -131,6 +134,7 @@ class Jobs:
         metadata: Mapping[str, str] = _NO_TEXT,
         payload_limit: int = LARGEST_PAYLOAD,
         broker: Broker | Callable[[], Broker] | None = None,
+        tracing: Tracer | None = None,
     ) -> None:
         self.stage = check_name("stage", stage)
         self.queue = check_name("queue", queue)
@@ -138,8 +142,8 @@ class Jobs:
         self.codec = codec_named("codec", codec)
         self.metadata = check_metadata(metadata)
         self.payload_limit = check_whole("payload_limit", payload_limit, 1, LARGEST_PAYLOAD)
-        self.trace: Callable[[], Mapping[str, str]] | None = None
-        """Asked at each enqueue for the carrier of the trace that it belongs to, such as `{"traceparent": ...}`; None: not traced."""
+        self.tracing = tracing
+        """Traces the jobs that are enqueued from now on, and those of workers that are made from now on; None: nothing does."""
         named = [queues] if isinstance(queues, str) else list(queues)
         self._allows_any_queue = "*" in named
         self._queues = {self.queue, *(check_name("queues", name) for name in named if name != "*")}
@@ -346,8 +350,8 @@ class Jobs:
             raise ConfigurationError("name", name, "a name that no other cron job of this application has")
         if draft.task.app is not self:
             raise ConfigurationError("draft", draft.task.type, "a job of a task of this application")
-        # When and within what it was defined is no part of a definition, which is the same in every process.
-        envelope = unpack(draft.job.body)._replace(enqueued=0, trace=_NO_TEXT)
+        # When it was defined is no part of a definition, which is the same in every process.
+        envelope = unpack(draft.job.body)._replace(enqueued=0)
         cron = CronJob(
             name=name,
             queue=draft.queue,
@@ -396,7 +400,10 @@ class Jobs:
 
     async def enqueue(self, draft: JobDraft[R]) -> JobHandle[R]:
         """Enqueue one job that `Task.build` made; see `Task.enqueue`."""
-        (answer,) = await self.broker().enqueue(draft.queue, [draft.job])
+        if self.tracing is None:
+            (answer,) = await self.broker().enqueue(draft.queue, [draft.job])
+        else:
+            (answer,) = await enqueue_traced(self.tracing, self.broker(), draft)
         outcome = outcome_of(draft, answer)
         if outcome.handle is None:
             raise outcome.error or AssertionError
@@ -416,7 +423,10 @@ class Jobs:
             PartlyEnqueued: the store failed; its `outcomes` tell for each job whether it is in, may be in, or was not sent.
 
         """
-        return await send(self.broker, await all_of(drafts))
+        made = await all_of(drafts)
+        if self.tracing is None:
+            return await send(self.broker, made)
+        return await send_traced(self.tracing, self.broker, made)
 
     def job(self, queue: str, id: UUID | bytes | str) -> JobHandle[Any]:
         """A handle of any job, whose result is plain data; `Task.handle` gives one with the task's type. Nothing is asked yet."""

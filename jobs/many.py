@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from ropeline.jobs.broker import LARGEST_ENQUEUE
 from ropeline.jobs.errors import Conflict, PartlyEnqueued, QueueFull
+from ropeline.jobs.payloads.envelope import NO_TRACE, with_trace
 from ropeline.jobs.records import Enqueued, EnqueueResult
 from ropeline.lua.errors import StoreError, StoreUnavailable
 
@@ -66,19 +67,25 @@ async def all_of(drafts: Iterable[JobDraft[R]]) -> list[JobDraft[R]]:
     return made
 
 
-async def send(broker: Callable[[], Broker], drafts: Sequence[JobDraft[R]]) -> list[Outcome[R]]:
-    """Enqueue the drafts, those of one queue in their order; see `Jobs.enqueue_many`."""
+async def send(
+    broker: Callable[[], Broker], drafts: Sequence[JobDraft[R]], *, trace: Mapping[str, str] = NO_TRACE
+) -> list[Outcome[R]]:
+    """Enqueue the drafts, those of one queue in their order; see `Jobs.enqueue_many`. `trace`: what their jobs carry."""
+    room = sum(len(name) + len(value) for name, value in trace.items())
     outcomes: dict[int, Outcome[R]] = {}
     full: dict[str, StoreError] = {}
     broken: StoreError | None = None
     first: StoreError | None = None
-    for queue, places in _chunks(drafts):
+    for queue, places in _chunks(drafts, room):
         error: StoreError | None = broken or full.get(queue)
         if error is not None:
             error = StoreUnavailable(f"not sent, since an earlier call failed: {error}")
         else:
+            jobs = [drafts[place].job for place in places]
+            if trace:
+                jobs = [job._replace(body=with_trace(job.body, trace)) for job in jobs]
             try:
-                answers = await broker().enqueue(queue, [drafts[place].job for place in places])
+                answers = await broker().enqueue(queue, jobs)
             except StoreError as failure:
                 error = failure
                 first = first or failure
@@ -99,12 +106,15 @@ async def send(broker: Callable[[], Broker], drafts: Sequence[JobDraft[R]]) -> l
     return told
 
 
-def _chunks(drafts: Sequence[JobDraft[Any]]) -> list[tuple[str, list[int]]]:
-    """The places of the drafts that travel together, each chunk with its queue, in the order in which they begin."""
+def _chunks(drafts: Sequence[JobDraft[Any]], room: int) -> list[tuple[str, list[int]]]:
+    """The places of the drafts that travel together, each chunk with its queue, in the order in which they begin.
+
+    `room`: bytes that each job takes besides its body.
+    """
     chunks: list[tuple[str, list[int]]] = []
     open_: dict[str, tuple[list[int], int]] = {}
     for place, draft in enumerate(drafts):
-        size = len(draft.job.body)
+        size = len(draft.job.body) + room
         places, total = open_.get(draft.queue) or ([], 0)
         if not places or len(places) == LARGEST_ENQUEUE or total + size > _LARGEST_CALL:
             places, total = [], 0

@@ -159,7 +159,7 @@ class Task(Generic[P, R]):
         if len(payload) > app.payload_limit:
             raise PayloadTooLarge(self.type, len(payload), app.payload_limit)
         now = time.time_ns() // 1_000_000
-        if self._is_plain and app.trace is None and not fills:
+        if self._is_plain and not fills:
             body = pack_plain(self._type_bytes, payload, app.codec.number, now)
         else:
             body = self._pack(payload, now, fills)
@@ -236,7 +236,7 @@ class Task(Generic[P, R]):
             self.arguments.check_names("limit.by", self._limit.by)
 
     def _pack(self, payload: bytes, now: int, fills: str) -> bytes:
-        call, trace = self._call, self.app.trace
+        call = self._call
         return pack(
             Envelope(
                 self.type,
@@ -249,7 +249,6 @@ class Task(Generic[P, R]):
                 deadline=self._deadline(now),
                 result_ttl=call.result_ttl,
                 metadata=call.metadata,
-                trace=trace() if trace is not None else {},
                 fills=fills.encode(),
             )
         )

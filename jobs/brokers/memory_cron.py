@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 from ropeline.jobs.cron.cron_jobs import CronJob, Missed
 from ropeline.jobs.errors import CronChanged
+from ropeline.jobs.payloads.envelope import NO_TRACE
 from ropeline.jobs.records import Enqueued, NewJob
 from ropeline.lua.cron_scripts import CronState, Fired, FireResult, StoredCron
 from ropeline.lua.errors import ConfigurationError
@@ -92,9 +93,9 @@ class MemoryCronStore:
             stored = None if kept.changes == known else list(kept.stored.values())
             return CronState(self._clock(), kept.changes, dict(kept.ticks), stored)
 
-    async def fire(self, cron: CronJob, version: int, tick: int) -> Fired:
+    async def fire(self, cron: CronJob, version: int, tick: int, trace: Mapping[str, str] = NO_TRACE) -> Fired:
         """Enqueue the job of a tick and record the tick; see CronStore."""
-        job = cron.job_of(tick)
+        job = cron.job_of(tick, trace)
         late = cron.late if cron.missed is Missed.SKIP else 0
         with self._lock:
             now, queue = self._clock(), self._queues.get(cron.queue, _Queue())

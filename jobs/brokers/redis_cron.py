@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from ropeline.jobs.cron.cron_jobs import CronJob, Missed
 from ropeline.jobs.errors import CronChanged
+from ropeline.jobs.payloads.envelope import NO_TRACE
 from ropeline.lua.calls import CommandClient, TestClock
 from ropeline.lua.cron_scripts import CronScripts, CronState, DefineResult, Fired
 from ropeline.lua.errors import REDIS_ERRORS, ConfigurationError, store_error
@@ -60,9 +61,9 @@ class RedisCronStore:
         """The cron jobs of a queue; see CronStore."""
         return await self._of(queue).read(known=known)
 
-    async def fire(self, cron: CronJob, version: int, tick: int) -> Fired:
+    async def fire(self, cron: CronJob, version: int, tick: int, trace: Mapping[str, str] = NO_TRACE) -> Fired:
         """Enqueue the job of a tick and record the tick; see CronStore."""
-        job = cron.job_of(tick)
+        job = cron.job_of(tick, trace)
         packed = pack_job(
             job.id,
             job.body,

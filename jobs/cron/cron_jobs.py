@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from ropeline.jobs.durations import LONGEST
 from ropeline.jobs.errors import Undecodable
 from ropeline.jobs.ids import derived_id
 from ropeline.jobs.names import check_name, check_task_type
-from ropeline.jobs.payloads.envelope import pack, unpack
+from ropeline.jobs.payloads.envelope import NO_TRACE, pack, unpack
 from ropeline.jobs.records import Limit, NewJob
 from ropeline.lua.cron_scripts import CronState, Fired
 from ropeline.lua.errors import ConfigurationError
@@ -102,12 +102,12 @@ class CronJob:
         packed = json.dumps([self.name, text]).encode() + self.job.body
         return hashlib.blake2b(packed, digest_size=8).hexdigest()
 
-    def job_of(self, tick: int) -> NewJob:
-        """The job of one tick (wall ms), the same whoever makes it."""
+    def job_of(self, tick: int, trace: Mapping[str, str] = NO_TRACE) -> NewJob:
+        """The job of one tick (wall ms), the same whoever makes it but for the `trace` that it carries."""
         envelope = unpack(self.job.body)
         moment = (_EPOCH + timedelta(milliseconds=tick)).isoformat().replace("+00:00", "Z")
         metadata = {**envelope.metadata, "cron": self.name, "cron_tick": moment}
-        body = pack(envelope._replace(enqueued=tick, metadata=metadata))
+        body = pack(envelope._replace(enqueued=tick, metadata=metadata, trace=trace))
         return self.job._replace(id=derived_id("cron", self.queue, f"{self.name}@{tick}"), body=body)
 
     def pack(self) -> bytes:
@@ -185,10 +185,10 @@ class CronStore(Protocol):
     async def read(self, queue: str, *, known: int = -1) -> CronState:
         """The cron jobs of a queue. `known`: the count of changes that the caller has seen, -1 none."""
 
-    async def fire(self, cron: CronJob, version: int, tick: int) -> Fired:
+    async def fire(self, cron: CronJob, version: int, tick: int, trace: Mapping[str, str] = NO_TRACE) -> Fired:
         """Enqueue the job of a tick (wall ms) and record the tick, both or neither; harmless when repeated.
 
-        `version`: of the definition that `cron` was made of.
+        `version`: of the definition that `cron` was made of. `trace`: what the job carries.
         """
 
     def watched(self, on_change: Callable[[], None]) -> AbstractContextManager[None]:

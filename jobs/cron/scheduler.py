@@ -30,11 +30,13 @@ from typing import TYPE_CHECKING, Final
 from ropeline.jobs.cron.cron_jobs import CronJob, CronStore, Missed
 from ropeline.jobs.cron.lines import instants_between
 from ropeline.jobs.errors import Undecodable
+from ropeline.jobs.payloads.envelope import unpack
 from ropeline.lua.cron_scripts import FireResult
 from ropeline.lua.errors import ConfigurationError, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     from ropeline.jobs.cron.lines import Schedule
+    from ropeline.jobs.tracer import Tracer
     from ropeline.lua.cron_scripts import CronState, Fired, StoredCron
 
 __all__ = ["MOST_MISSED", "ScheduleCounts", "Scheduler"]
@@ -106,7 +108,7 @@ class Scheduler:
     """Fires the ticks of a stage's cron jobs, until it is stopped.
 
     `queues`: only those of these queues; None: of all that there are. `refresh`: seconds between two looks for changed
-    definitions. `monotonic`: the clock by which it sleeps, seconds.
+    definitions. `monotonic`: the clock by which it sleeps, seconds. `tracer`: of the jobs, None: nothing traces them.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class Scheduler:
         queues: Sequence[str] | None = None,
         refresh: float = 5.0,
         monotonic: Callable[[], float] = time.monotonic,
+        tracer: Tracer | None = None,
     ) -> None:
         if not 0 <= refresh <= 3600:
             raise ConfigurationError("refresh", refresh, "seconds from 0 to 3600")
@@ -124,6 +127,7 @@ class Scheduler:
         self._only = None if queues is None else list(queues)
         self._refresh = refresh
         self._monotonic = monotonic
+        self._tracer = tracer
         self._queues: dict[str, _Queue] = {}
         self._looked_at = -1e9
         self._is_failing = False
@@ -259,7 +263,7 @@ class Scheduler:
         cron = entry.cron
         most = MOST_MISSED if cron.missed is Missed.ALL else 1
         for tick in instants_between(entry.schedule, entry.last, int(self._now(queue)), most):
-            answer = await self._store.fire(cron, entry.version, tick)
+            answer = await self._fire_tick(entry, tick)
             queue.ahead = max(queue.ahead, answer.now - self._monotonic() * 1000)
             if answer.result is FireResult.CHANGED:
                 queue.read_at = -1e9
@@ -271,6 +275,16 @@ class Scheduler:
                 # The server's clock went back since it was read.
                 queue.read_at = -1e9
                 return
+
+    async def _fire_tick(self, entry: _Entry, tick: int) -> Fired:
+        cron = entry.cron
+        if self._tracer is None:
+            return await self._store.fire(cron, entry.version, tick)
+        job = cron.job_of(tick)
+        with self._tracer.enqueuing(queue=cron.queue, task=unpack(job.body).type, id=job.id, is_tick=True) as span:
+            answer = await self._store.fire(cron, entry.version, tick, span.carrier)
+            span.note(answer.result.name.lower())
+        return answer
 
     def _count(self, entry: _Entry, answer: Fired, tick: int) -> None:
         counts, result, name = self.counts, answer.result, f"queue {entry.cron.queue}, cron job {entry.cron.name}"

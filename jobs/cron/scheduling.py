@@ -15,6 +15,7 @@ from ropeline.lua.errors import ConfigurationError, StoreError
 if TYPE_CHECKING:
     from ropeline.jobs.cron.cron_jobs import CronJob, CronStore
     from ropeline.jobs.cron.scheduler import ScheduleCounts
+    from ropeline.jobs.tracer import Tracer
 
 __all__ = ["Scheduling"]
 
@@ -24,12 +25,17 @@ _RETRY: Final = 1.0
 
 
 class Scheduling:
-    """One worker's part in the cron jobs of its stage. `crons`: of its application. `queues`: whose ticks it enqueues."""
+    """One worker's part in the cron jobs of its stage. `crons`: of its application. `queues`: whose ticks it enqueues.
 
-    def __init__(self, store: CronStore, crons: Sequence[CronJob], *, queues: Sequence[str]) -> None:
+    `tracer`: of their jobs, None: nothing traces them.
+    """
+
+    def __init__(
+        self, store: CronStore, crons: Sequence[CronJob], *, queues: Sequence[str], tracer: Tracer | None = None
+    ) -> None:
         self._store = store
         self._crons = crons
-        self._scheduler = Scheduler(store, queues=queues)
+        self._scheduler = Scheduler(store, queues=queues, tracer=tracer)
 
     @property
     def counts(self) -> ScheduleCounts:

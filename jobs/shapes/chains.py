@@ -7,7 +7,7 @@ job for it, which carries the one after that. The run that completes a job hands
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
@@ -16,7 +16,7 @@ from ropeline.jobs.errors import PayloadTooLarge
 from ropeline.jobs.handle import ENDED, JobHandle, pauses
 from ropeline.jobs.ids import derived_id
 from ropeline.jobs.options import LARGEST_PAYLOAD
-from ropeline.jobs.payloads.envelope import pack, unpack
+from ropeline.jobs.payloads.envelope import pack, unpack, with_trace
 from ropeline.jobs.records import HandOver, JobState, JobView, Limit, NewJob
 from ropeline.jobs.task import JobDraft
 from ropeline.lua.errors import ConfigurationError
@@ -100,11 +100,14 @@ def pack_next(queue: str, job: NewJob) -> bytes:
     return head + name + limit + job.body
 
 
-def next_job(then: bytes, id: bytes, result: Callable[[], bytes]) -> HandOver:
-    """What the job `id` hands over: the job that `pack_next` packed, with the result, which is asked for if it is wanted."""
+def next_job(then: bytes, id: bytes, result: Callable[[], bytes], trace: Mapping[str, str]) -> HandOver:
+    """What the job `id` hands over: the job that `pack_next` packed, with the result, which is asked for if it is wanted.
+
+    `trace`: what it carries.
+    """
     queue, job = unpack_next(then)
     envelope = unpack(job.body)
-    body = pack(envelope._replace(previous=result())) if envelope.fills else job.body
+    body = pack(envelope._replace(previous=result(), trace=trace)) if envelope.fills else with_trace(job.body, trace)
     return HandOver(queue, (job._replace(id=id_after(id), body=body),))
 
 

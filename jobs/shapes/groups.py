@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import Any, Final, TypeVar
@@ -20,7 +20,7 @@ from ropeline.jobs.handle import JobHandle
 from ropeline.jobs.ids import derived_id, new_id
 from ropeline.jobs.options import LARGEST_PAYLOAD, Seconds
 from ropeline.jobs.payloads.codec import codec_numbered
-from ropeline.jobs.payloads.envelope import Envelope, pack, unpack
+from ropeline.jobs.payloads.envelope import NO_TRACE, Envelope, pack, unpack, with_trace
 from ropeline.jobs.payloads.values import Unfit
 from ropeline.jobs.records import HandOver, NewJob, Part, PartOutcome, SplitOrder
 from ropeline.jobs.shapes.chains import ChainShape, pack_next, unpack_next
@@ -135,18 +135,28 @@ def read_split(payload: bytes) -> tuple[list[tuple[str, NewJob]], bytes, bool]:
 
 
 def order_of(
-    queue: str, id: bytes, round: int, parts: Sequence[tuple[str, NewJob]], body: bytes, *, fails: bool
+    queue: str,
+    id: bytes,
+    round: int,
+    parts: Sequence[tuple[str, NewJob]],
+    body: bytes,
+    *,
+    fails: bool,
+    trace: Mapping[str, str] = NO_TRACE,
 ) -> SplitOrder:
-    """The order by which the run of fence `round` splits a job: its parts get ids that follow from it, and travel by queues."""
+    """The order by which the run of fence `round` splits a job: its parts get ids that follow from it, and travel by queues.
+
+    `trace`: what they carry.
+    """
     chunks: dict[str, list[list[NewJob]]] = defaultdict(list)
     sizes: dict[str, int] = {}
     for number, (target, job) in enumerate(parts):
         place = Part(queue, id, round, number)
-        part = job._replace(id=part_id(place), part=place)
-        size = sizes.get(target, 0) + len(job.body)
+        part = job._replace(id=part_id(place), body=with_trace(job.body, trace), part=place)
+        size = sizes.get(target, 0) + len(part.body)
         if not chunks[target] or len(chunks[target][-1]) == LARGEST_HAND_OVER or size > _LARGEST_ENTRY:
             chunks[target].append([])
-            size = len(job.body)
+            size = len(part.body)
         sizes[target] = size
         chunks[target][-1].append(part)
     handed = tuple(HandOver(target, tuple(jobs)) for target, lists in chunks.items() for jobs in lists)

@@ -65,6 +65,7 @@ class TaskHandlers:
         self._tasks = tasks
         self._unknown = unknown
         self._locks = locks
+        self._task_run: Callable[..., TaskRun] = TaskRun
 
     def prepare(self, run: Run) -> TaskRun | Finish:
         """See ropeline.jobs.worker.runner.Handlers."""
@@ -104,7 +105,7 @@ class TaskHandlers:
             return self._unknown_type(run, envelope, str(error))
         except Exception as error:  # noqa: BLE001 - a type of the user's own may raise anything while it is made
             return self._undecodable(run, envelope.type, error)
-        return TaskRun(run, task, envelope, context, arguments)
+        return self._task_run(run, task, envelope, context, arguments)
 
     def _shape(self, run: Run, envelope: Envelope) -> Finish:
         """A job of a type of ours: it has no handler, and is split, or gathers what its parts have left."""
@@ -112,7 +113,8 @@ class TaskHandlers:
         try:
             if envelope.type == SPLIT:
                 parts, body, fails = read_split(envelope.payload)
-                return _split(run, parts, unpack(body)._replace(then=envelope.then), fails=fails)
+                finish = unpack(body)._replace(then=envelope.then, trace=envelope.trace)
+                return _split(run, parts, finish, fails=fails)
             result = gathered(run.claimed.outcomes or ())
             return _completed(run, envelope, lambda: result, envelope.result_ttl or 0)
         except Exception as error:  # noqa: BLE001 - bytes that no job of ours can have
@@ -198,8 +200,8 @@ class TaskRun:
         if finish.type not in {SPLIT, GATHER}:
             ttl = keep if finish.result_ttl is None and keep else finish.result_ttl
             finish = finish._replace(result_ttl=ttl)
-        if self._envelope.then:
-            finish = finish._replace(then=self._envelope.then)
+        if self._envelope.then or self._envelope.trace:
+            finish = finish._replace(then=self._envelope.then or finish.then, trace=self._envelope.trace)
         parts = [(draft.queue, draft.job) for draft in split.parts]
         return _split(self._run, parts, finish, fails=split.on_failure == "fail")
 
@@ -213,7 +215,7 @@ class TaskRun:
         """The run raised: a word about how it is to go on, or a failure."""
         run = self._run
         if isinstance(error, Cancelled):
-            return Finish(FinishKind.CANCELLED, run.id, run.fence)
+            return self.cancelled()
         if isinstance(error, Discard):
             return _dead(run, b"discarded", error.reason or "discarded by its handler")
         try:
@@ -236,6 +238,14 @@ class TaskRun:
     def timed_out(self) -> Finish:
         """The run took too long."""
         return self._again(TimeoutError("timeout"), "timeout", None)
+
+    def cancelled(self) -> Finish:
+        """Somebody has cancelled the job."""
+        return Finish(FinishKind.CANCELLED, self._run.id, self._run.fence)
+
+    def released(self) -> Finish:
+        """The job was taken from its handler."""
+        return Finish(FinishKind.RELEASE, self._run.id, self._run.fence)
 
     def _again(self, error: BaseException, text: str, delay: int | None) -> Finish:
         """Another run, after `delay` ms (None: by the task's back-off), or the end when this was the last one."""
@@ -278,7 +288,7 @@ def _completed(run: Run, envelope: Envelope, dumped: Callable[[], bytes], keep: 
     then, is_part = envelope.then, run.claimed.is_part
     if not keep and not then and not is_part:
         return Finish(FinishKind.COMPLETED, run.id, run.fence)
-    hand_over = (next_job(then, run.id, dumped),) if then else ()
+    hand_over = (next_job(then, run.id, dumped, envelope.trace),) if then else ()
     reports = is_part and not then
     result = dumped() if keep or reports else b""
     if reports and len(result) > LARGEST_PART_RESULT:
@@ -287,7 +297,7 @@ def _completed(run: Run, envelope: Envelope, dumped: Callable[[], bytes], keep: 
 
 
 def _split(run: Run, parts: Sequence[tuple[str, NewJob]], finish: Envelope, *, fails: bool) -> Finish:
-    order = order_of(run.queue, run.id, run.fence, parts, pack(finish), fails=fails)
+    order = order_of(run.queue, run.id, run.fence, parts, pack(finish), fails=fails, trace=finish.trace)
     return Finish(FinishKind.SPLIT, run.id, run.fence, split=order)
 
 

@@ -69,6 +69,12 @@ class Prepared(Protocol):
     def timed_out(self) -> Finish:
         """The finish of a run that took longer than its timeout."""
 
+    def cancelled(self) -> Finish:
+        """The finish of a run whose job was cancelled."""
+
+    def released(self) -> Finish:
+        """The finish of a run that hands its job back."""
+
 
 class Handlers(Protocol):
     """Reads deliveries."""
@@ -129,14 +135,14 @@ class Runner:
         for run, running in list(self._running.items()):
             run.is_released = True
             if run.driver is None:
-                running.give_up(Finish(FinishKind.RELEASE, run.id, run.fence))
+                running.give_up(running.prepared.released)
             else:
                 running.interrupt()
 
     def give_up_all(self) -> None:
         """Hand back what is still running: a handler that goes on although it was cancelled."""
-        for run, running in list(self._running.items()):
-            running.give_up(Finish(FinishKind.RELEASE, run.id, run.fence))
+        for running in list(self._running.values()):
+            running.give_up(running.prepared.released)
 
     async def close(self) -> None:
         """End the tasks and let the threads end."""
@@ -271,12 +277,12 @@ def _call(prepared: Prepared) -> Any:
 def _finish_failed(run: Run, prepared: Prepared, failure: BaseException) -> Finish:
     """What is told of a run that raised: why it was interrupted counts for more than what the handler made of that."""
     if run.is_cancelled:
-        return Finish(FinishKind.CANCELLED, run.id, run.fence)
+        return prepared.cancelled()
     if isinstance(failure, Control):
         return prepared.failed(failure)
     if run.was_told_lost or run.is_released:
         # Where only the store could not be reached, the lease may be ours still.
-        return Finish(FinishKind.RELEASE, run.id, run.fence)
+        return prepared.released()
     return prepared.timed_out() if run.is_timed_out else prepared.failed(failure)
 
 
@@ -296,12 +302,12 @@ class _Running:
         if self.run.driver is not None:
             self.run.driver.cancel()
 
-    def give_up(self, finish: Finish) -> None:
+    def give_up(self, finish: Callable[[], Finish]) -> None:
         """Tell the store how the run ended, whatever the handler still does; it keeps its slot."""
         if not self.run.is_ended:
             # A handler in a thread sees that what it does counts no more.
             self.run.was_told_lost = True
-            self.taker.give_up(self.run, finish)
+            self.taker.give_up(self.run, finish())
 
     def _time_out(self, loop: asyncio.AbstractEventLoop) -> None:
         self.run.is_timed_out = True
@@ -311,7 +317,7 @@ class _Running:
     def _hard_end(self) -> None:
         if not self.run.is_ended:
             _log.warning("job %s (%s): its handler goes on past its hard end", self.run.id.hex(), self.run.task)
-        self.give_up(self.prepared.timed_out())
+        self.give_up(self.prepared.timed_out)
 
 
 class _Suspended:

@@ -18,12 +18,12 @@ from ropeline.jobs.cron.scheduling import Scheduling
 from ropeline.jobs.locks.job_locks import JobLocks
 from ropeline.jobs.records import Renewal
 from ropeline.jobs.shapes.courier import carry
-from ropeline.jobs.worker.handlers import TaskHandlers
 from ropeline.jobs.worker.lane import Lane, LaneTerms
 from ropeline.jobs.worker.leases import Leases
 from ropeline.jobs.worker.metrics import WorkerMetrics
 from ropeline.jobs.worker.runner import Runner
 from ropeline.jobs.worker.shares import Shares
+from ropeline.jobs.worker.traced import handlers_of
 from ropeline.lua.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
@@ -176,11 +176,12 @@ class Worker:
                 max_lost=max(each.max_lost for each in options),
             )
         locks = JobLocks(lambda: app.locks, settings.lease)
-        handlers = TaskHandlers(app.tasks, unknown=unknown, locks=locks)
+        handlers = handlers_of(app.tasks, unknown=unknown, locks=locks, tracer=app.tracing)
         broker, scheduling = app.broker(), None
         # A broker that keeps no cron jobs is refused only where there are some.
         if schedules and (app.cron_jobs or isinstance(broker, KeepsCronJobs)):
-            scheduling = Scheduling(app.cron_store(), list(app.cron_jobs.values()), queues=list(settings.queues))
+            crons, queues = list(app.cron_jobs.values()), list(settings.queues)
+            scheduling = Scheduling(app.cron_store(), crons, queues=queues, tracer=app.tracing)
         return cls(broker, handlers, settings, connect=app.connect, tasks=app.tasks, scheduling=scheduling)
 
     # What others see

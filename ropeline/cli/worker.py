@@ -45,7 +45,12 @@ def run(options: Namespace) -> int:
                 f"--health: got port {options.health[1]}, expected one with {options.processes} free ports from it on"
             )
         return supervise([_child_command(options, number) for number in range(options.processes)])
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with ExitStack() as ending:
+        if options.otel:
+            from ropeline.cli.otel import traced
+
+            ending.enter_context(traced(app))
+        runner = ending.enter_context(asyncio.Runner(loop_factory=_loop_factory()))
         runner.run(_work(app, settings, options))
     return 0
 
@@ -167,6 +172,8 @@ def _child_command(options: Namespace, number: int) -> list[str]:
     ]
     if options.no_scheduler:
         command.append("--no-scheduler")
+    if options.otel:
+        command.append("--otel")
     if options.health is not None:
         host, port = options.health
         command += ["--health", f"{host}:{port + number}"]

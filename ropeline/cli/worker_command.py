@@ -81,6 +81,11 @@ def add_worker_command(commands: Commands) -> None:
         metavar="HOST:PORT",
         help="serve /healthz, /stats and /metrics there; each further process one port higher",
     )
+    worker.add_argument(
+        "--otel",
+        action="store_true",
+        help="trace every job by OpenTelemetry, to where the OTEL_* variables say; needs ropeline[otel]",
+    )
     worker.set_defaults(handler="ropeline.cli.worker:run")
 
 

@@ -224,17 +224,15 @@ async def test_a_plain_job_has_at_most_forty_bytes_around_its_payload(app: Jobs,
     assert len(draft.job.body) - len(b'{"order":17}') == 10 + len("order:confirm") <= 40
 
 
-async def test_the_metadata_and_the_trace_of_an_application_are_in_every_job() -> None:
+async def test_the_metadata_of_an_application_is_in_every_job() -> None:
     async with Jobs("memory://", metadata={"project": "shop"}) as app:
 
         @app.task
         def work() -> None: ...
 
-        app.trace = lambda: {"traceparent": "00-abc-def-01"}
         plain, more = await work.enqueue(), await work.using(metadata={"client": "acme"}).enqueue()
         assert (await body_of(app, "default", plain.id)).metadata == {"project": "shop"}
         assert (await body_of(app, "default", more.id)).metadata == {"project": "shop", "client": "acme"}
-        assert (await body_of(app, "default", plain.id)).trace == {"traceparent": "00-abc-def-01"}
 
 
 async def test_using_leaves_the_task_as_it_was(app: Jobs, confirm: AsyncTask[[int], str]) -> None:

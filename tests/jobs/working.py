@@ -62,6 +62,12 @@ class NamedHandler:
     def timed_out(self) -> Finish:
         return Finish(FinishKind.DEAD, self.run.id, self.run.fence, error=b"timeout", detail=b"timeout")
 
+    def cancelled(self) -> Finish:
+        return Finish(FinishKind.CANCELLED, self.run.id, self.run.fence)
+
+    def released(self) -> Finish:
+        return Finish(FinishKind.RELEASE, self.run.id, self.run.fence)
+
 
 class NamedHandlers:
     """See ropeline.jobs.worker.runner.Handlers. `timeout`, `grace`: seconds, of all of them."""

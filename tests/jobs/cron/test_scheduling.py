@@ -17,7 +17,6 @@ from ropeline.jobs.brokers.redis_cron import RedisCronStore
 from ropeline.jobs.cron.cron_jobs import CronJob
 from ropeline.jobs.cron.definitions import Became
 from ropeline.jobs.cron.scheduler import Scheduler
-from ropeline.jobs.payloads.envelope import unpack
 from ropeline.jobs.worker import Worker, WorkerSettings
 from ropeline.jobs.worker.health import Health
 from ropeline.lua.errors import ConfigurationError, StoreUnavailable
@@ -332,7 +331,6 @@ def test_a_definition_is_the_same_in_every_process(monkeypatch: pytest.MonkeyPat
     first = app_of(broker=MemoryBroker()).cron_jobs["report"]
     monkeypatch.setattr("time.time_ns", lambda: 4_000_000_000_000_000_000)
     app = Jobs(broker=MemoryBroker())
-    app.trace = lambda: {"traceparent": "00-ab"}
 
     @app.task(name="report")
     async def report() -> None:
@@ -340,7 +338,6 @@ def test_a_definition_is_the_same_in_every_process(monkeypatch: pytest.MonkeyPat
 
     second = app.schedule("report", "* * * * *", report.build())
     assert first == second
-    assert unpack(second.job.body).trace == {}
 
 
 def test_what_cannot_be_a_cron_job_is_refused_where_it_is_defined() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ropeline.jobs.errors import Undecodable
-from ropeline.jobs.payloads.envelope import Envelope, pack, pack_plain, unpack
+from ropeline.jobs.payloads.envelope import Envelope, pack, pack_plain, unpack, with_trace
 
 times = st.integers(0, 2**48 - 1)
 numbers = st.none() | st.integers(0, 2**63)
@@ -38,6 +38,13 @@ def test_an_envelope_reads_back_as_itself(envelope: Envelope) -> None:
 @given(st.text(min_size=1, max_size=50), st.binary(max_size=50), st.integers(0, 255), times)
 def test_the_short_way_makes_the_same_body(type_: str, payload: bytes, codec: int, enqueued: int) -> None:
     assert pack_plain(type_.encode(), payload, codec, enqueued) == pack(Envelope(type_, payload, codec, enqueued))
+
+
+@given(envelopes, texts)
+def test_a_body_that_is_given_a_trace_says_all_else_as_before(envelope: Envelope, trace: dict[str, str]) -> None:
+    assert unpack(with_trace(pack(envelope), trace)) == envelope._replace(trace=trace or envelope.trace)
+    plain = Envelope(envelope.type, envelope.payload, envelope.codec, envelope.enqueued)
+    assert with_trace(pack(plain), trace) == pack(plain._replace(trace=trace))
 
 
 def test_a_plain_job_costs_ten_bytes_and_its_type() -> None:
