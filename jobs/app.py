@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -149,10 +150,13 @@ class Jobs:
         self._queues = {self.queue, *(check_name("queues", name) for name in named if name != "*")}
         self._tasks: dict[str, Task[..., Any]] = {}
         self._crons: dict[str, CronJob] = {}
-        self._connections = Connections(url, namespace=self.namespace, stage=self.stage, broker=broker)
+        self.connections = Connections(url, namespace=self.namespace, stage=self.stage, broker=broker)
+        """What gives each event loop its broker; `ropeline.jobs.testing` puts another one in its place."""
+        self.clock: Callable[[], int] = time.time_ns
+        """The producer's wall clock, ns: what a deadline counts from."""
 
     def __repr__(self) -> str:
-        return f"<Jobs {self._connections.address} stage {self.stage}, {len(self._tasks)} tasks>"
+        return f"<Jobs {self.connections.address} stage {self.stage}, {len(self._tasks)} tasks>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -459,23 +463,23 @@ class Jobs:
 
     def connect(self) -> Broker:
         """A broker for an event loop that looks after it itself, and closes it; with `memory://` and `broker=` the one there is."""
-        return self._connections.connect()
+        return self.connections.connect()
 
     def broker(self) -> Broker:
         """The broker of the running event loop, made when it is first asked for; raises RuntimeError without a loop."""
-        return self._connections.broker()
+        return self.connections.broker()
 
     def run_sync(self, make: Callable[[], Coroutine[Any, Any, R]], *, instead: str) -> R:
         """Run a coroutine for a thread that has no event loop; raises RuntimeError in one that has, naming what to use `instead`."""
-        return self._connections.run_sync(make, instead=instead)
+        return self.connections.run_sync(make, instead=instead)
 
     async def close(self) -> None:
         """Give up the connections of the running event loop, and those of `enqueue_sync`."""
-        await self._connections.close()
+        await self.connections.close()
 
     def close_sync(self) -> None:
         """Give up the connections of `enqueue_sync`, in a program without an event loop of its own."""
-        self._connections.close_sync()
+        self.connections.close_sync()
 
     def _add(self, function: Callable[..., Any], name: str | None, options: TaskOptions) -> Task[..., Any]:
         given: object = function

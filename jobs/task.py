@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from copy import copy
 from functools import update_wrapper
@@ -158,7 +157,7 @@ class Task(Generic[P, R]):
         payload = self.arguments.dump(values)
         if len(payload) > app.payload_limit:
             raise PayloadTooLarge(self.type, len(payload), app.payload_limit)
-        now = time.time_ns() // 1_000_000
+        now = app.clock() // 1_000_000
         if self._is_plain and not fills:
             body = pack_plain(self._type_bytes, payload, app.codec.number, now)
         else:

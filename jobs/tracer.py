@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ropeline.jobs.records import Enqueued
     from ropeline.jobs.task import JobDraft
 
-__all__ = ["EnqueueSpan", "RunSpan", "Tracer", "enqueue_traced", "send_traced"]
+__all__ = ["EnqueueSpan", "RunSpan", "RunTracer", "Tracer", "enqueue_traced", "send_traced"]
 
 R = TypeVar("R")
 
@@ -50,8 +50,15 @@ class RunSpan(Protocol):
         """
 
 
-class Tracer(Protocol):
-    """Makes spans. An application asks it from any thread and event loop."""
+class RunTracer(Protocol):
+    """Makes the spans of runs."""
+
+    def running(self, *, queue: str, task: str, id: bytes, attempt: int, carrier: Mapping[str, str]) -> RunSpan:
+        """The span of one run, which begins. `carrier`: what its job carries."""
+
+
+class Tracer(RunTracer, Protocol):
+    """Makes all spans of an application, which asks it from any thread and event loop."""
 
     def enqueuing(
         self, *, queue: str, task: str, id: bytes = b"", count: int = 1, is_tick: bool = False
@@ -60,9 +67,6 @@ class Tracer(Protocol):
 
         `queue`, `task`: empty when the jobs differ. `id`: of the only job. `is_tick`: it begins a trace, whatever runs here.
         """
-
-    def running(self, *, queue: str, task: str, id: bytes, attempt: int, carrier: Mapping[str, str]) -> RunSpan:
-        """The span of one run, which begins. `carrier`: what its job carries."""
 
 
 async def enqueue_traced(tracer: Tracer, broker: Broker, draft: JobDraft[Any]) -> list[Enqueued]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from math import inf
 
 from ropeline.jobs.broker import LARGEST_HAND_OUT
@@ -67,9 +68,9 @@ class FakeClock:
     def __call__(self) -> int:
         return self.now
 
-    def advance(self, milliseconds: int) -> None:
-        """Go on by `milliseconds`; a negative number sets the clock back."""
-        self.now += milliseconds
+    def advance(self, by: int | timedelta) -> None:
+        """Go on by milliseconds or a timedelta; a negative one sets the clock back."""
+        self.now += by // timedelta(milliseconds=1) if isinstance(by, timedelta) else by
         for listener in self._listeners:
             listener()
 

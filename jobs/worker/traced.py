@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ropeline.jobs.context import JobContext
     from ropeline.jobs.locks.job_locks import JobLocks
     from ropeline.jobs.task import Task
-    from ropeline.jobs.tracer import RunSpan, Tracer
+    from ropeline.jobs.tracer import RunSpan, RunTracer
     from ropeline.jobs.worker.handlers import UnknownPolicy
     from ropeline.jobs.worker.run import Run
 
@@ -33,7 +33,7 @@ _FAILURES: Final = (FinishKind.RETRY, FinishKind.DEAD)
 
 
 def handlers_of(
-    tasks: Mapping[str, Task[..., Any]], *, unknown: UnknownPolicy, locks: JobLocks | None, tracer: Tracer | None
+    tasks: Mapping[str, Task[..., Any]], *, unknown: UnknownPolicy, locks: JobLocks | None, tracer: RunTracer | None
 ) -> TaskHandlers:
     """What reads deliveries; where nothing traces them, nothing here is used."""
     if tracer is None:
@@ -46,7 +46,7 @@ class TracedHandlers(TaskHandlers):
 
     def __init__(
         self,
-        tracer: Tracer,
+        tracer: RunTracer,
         tasks: Mapping[str, Task[..., Any]],
         *,
         unknown: UnknownPolicy = "park",
@@ -86,7 +86,7 @@ class TracedRun(TaskRun):
         context: JobContext,
         arguments: tuple[tuple[Any, ...], dict[str, Any]],
         *,
-        tracer: Tracer,
+        tracer: RunTracer,
     ) -> None:
         super().__init__(run, task, envelope, context, arguments)
         self._tracer = tracer

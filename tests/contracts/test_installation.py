@@ -150,6 +150,52 @@ def test_the_gate_needs_only_the_core_and_loads_no_web_framework(python: Path, t
     )
 
 
+SHOP = """
+from ropeline.jobs import Jobs
+
+app = Jobs("redis://store.invalid:6379/0")
+
+@app.task
+async def confirm(order: int) -> None:
+    if order < 0:
+        raise OSError("not paid")
+"""
+
+THEIR_TESTS = """
+import sys
+
+LOADED = sorted(name for name in sys.modules if name.split(".")[0] in {"ropeline", "redis"})
+
+def test_collecting_has_loaded_nothing():
+    assert LOADED == ["ropeline", "ropeline.pytest_plugin"]
+
+def test_a_job(ropeline_jobs, ropeline_clock):
+    from ropeline.jobs.testing import run_jobs_sync
+    from shop import app, confirm
+
+    ropeline_jobs(app)
+    confirm.enqueue_sync(-1)
+    assert [run.outcome for run in run_jobs_sync(app, check=False)] == ["retried"]
+    ropeline_clock.advance(1_000)
+    assert [run.attempt for run in run_jobs_sync(app, check=False)] == [2]
+"""
+
+
+def test_their_tests_have_the_fixtures_and_nothing_else_of_ours(
+    built: tuple[Path, Path], python: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text(SHOP, encoding="utf-8")
+    (tmp_path / "test_shop.py").write_text(THEIR_TESTS, encoding="utf-8")
+    environment, pins = tmp_path / "venv", ROOT / "requirements" / "dev.txt"
+    interpreter = environment / "bin" / "python"
+    run([str(UV), "venv", "--quiet", "--python", python, environment])
+    install = [str(UV), "pip", "install", "--quiet", "--python", str(interpreter), "--constraint", str(pins)]
+    run([*install, str(built[1]), "pytest", "pytest-xdist"])
+    for processes in ("0", "2"):
+        said = run([interpreter, "-m", "pytest", "-q", "-W", "error", "-n", processes], cwd=tmp_path)
+        assert "2 passed" in said
+
+
 def test_the_core_environment_holds_only_the_core(python: Path) -> None:
     listed = run(
         [

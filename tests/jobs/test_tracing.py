@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -118,8 +118,10 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def app(spans: Spans, clock: FakeClock) -> Jobs:
-    return Jobs(broker=MemoryBroker(clock=clock), queues=["mail"], tracing=Tracing(spans.provider))
+def app(spans: Spans, clock: FakeClock) -> Iterator[Jobs]:
+    app = Jobs(broker=MemoryBroker(clock=clock), queues=["mail"], tracing=Tracing(spans.provider))
+    yield app
+    app.close_sync()
 
 
 async def test_the_run_of_a_job_is_a_child_of_its_enqueue_and_linked_to_it(app: Jobs, spans: Spans) -> None:
@@ -380,7 +382,6 @@ def test_an_enqueue_without_an_event_loop_belongs_to_the_span_of_its_thread(app:
 
     with spans.tracer.start_as_current_span("the request"):
         work.enqueue_sync()
-    app.close_sync()
     assert is_child(spans.only("enqueue default"), spans.only("the request"))
 
 

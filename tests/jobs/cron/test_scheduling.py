@@ -327,10 +327,10 @@ async def test_a_tick_that_falls_behind_a_clock_set_back_is_told(caplog: pytest.
     assert "is later than the server's time" in caplog.text
 
 
-def test_a_definition_is_the_same_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_definition_is_the_same_in_every_process() -> None:
     first = app_of(broker=MemoryBroker()).cron_jobs["report"]
-    monkeypatch.setattr("time.time_ns", lambda: 4_000_000_000_000_000_000)
     app = Jobs(broker=MemoryBroker())
+    app.clock = lambda: 4_000_000_000_000_000_000
 
     @app.task(name="report")
     async def report() -> None:

@@ -42,7 +42,7 @@ async def start(app: Jobs, ending: AsyncExitStack, **settings: float) -> Worker:
 async def test_an_application_has_the_locks_of_its_stage(app: Jobs) -> None:
     assert app.locks is app.locks
     async with app.locks.hold("event-7", owner="report", purpose="draws"):
-        other = Jobs(app._connections.address, stage=app.stage)
+        other = Jobs(app.connections.address, stage=app.stage)
         async with other:
             with pytest.raises(LockTaken, match=r"held by report \(draws\)"):
                 await other.locks.acquire("event-7")
