@@ -254,15 +254,24 @@ async def test_a_handler_that_runs_is_told_of_a_cancel_and_of_a_stop(app: Jobs) 
 
 
 async def test_a_clock_that_is_moved_while_a_handler_runs_takes_no_job_away(app: Jobs, in_memory: InMemory) -> None:
-    @app.task(name="work")
+    is_late = asyncio.Event()
+
+    @app.task
+    async def move_on(days: int) -> None:
+        in_memory.clock.advance(timedelta(days=1))
+        if days:
+            await move_on.enqueue(days - 1)
+        else:
+            is_late.set()
+
+    @app.task
     async def work(job: JobContext) -> None:
-        for _ in range(20):
-            in_memory.clock.advance(timedelta(days=1))
-            await asyncio.sleep(0.005)
+        await is_late.wait()
         assert not job.lost
 
     await work.enqueue()
-    assert [run.outcome for run in await run_jobs(app)] == ["completed"]
+    await move_on.enqueue(20)
+    assert [run.outcome for run in await run_jobs(app)] == ["completed"] * 22
 
 
 async def test_locks_and_unique_keys_are_those_of_the_test(app: Jobs) -> None:

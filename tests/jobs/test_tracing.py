@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -38,9 +39,12 @@ from ropeline.jobs.background import end
 from ropeline.jobs.brokers.memory import FakeClock, MemoryBroker
 from ropeline.jobs.ids import new_id
 from ropeline.jobs.payloads.envelope import Envelope, pack, unpack
-from ropeline.jobs.records import NewJob
+from ropeline.jobs.records import Claimed, NewJob
 from ropeline.jobs.tracing import Tracing
 from ropeline.jobs.worker import Worker, WorkerSettings
+from ropeline.jobs.worker.handlers import TaskRun
+from ropeline.jobs.worker.run import Run
+from ropeline.jobs.worker.traced import TracedHandlers
 from ropeline.lua.errors import StoreUnavailable
 from tests.servers import Server
 from tests.support import wait_until
@@ -596,6 +600,52 @@ async def test_the_largest_traced_jobs_travel_together(spans: Spans, valkey: Ser
         text = "x" * (app.payload_limit - 20)
         outcomes = await app.enqueue_many(work.build(text) for _ in range(3))
         assert all(outcome.handle is not None for outcome in outcomes)
+
+
+async def test_calls_stay_small_when_jobs_carry_much(spans: Spans) -> None:
+    sizes: list[int] = []
+
+    class Weighing(MemoryBroker):
+        async def enqueue(self, queue: str, jobs: Any) -> Any:
+            sizes.append(sum(len(job.body) for job in jobs))
+            return await super().enqueue(queue, jobs)
+
+    app = Jobs(broker=Weighing(), tracing=Tracing(spans.provider))
+
+    @app.task
+    async def work(text: str) -> None: ...
+
+    token = contexts.attach(baggage.set_baggage("notes", "x" * 4_000))
+    await app.enqueue_many(work.build("x" * 8_000) for _ in range(100))
+    contexts.detach(token)
+    assert len(sizes) == 2
+    assert max(sizes) <= 1024 * 1024
+
+
+async def test_a_handler_that_begins_when_its_job_was_handed_back_begins_no_span(app: Jobs, spans: Spans) -> None:
+    """As it may in a thread: nobody would end the span."""
+
+    @app.task
+    def work() -> None: ...
+
+    job = work.build().job
+    run = Run("default", Claimed(job.id, job.body, 1, 0, 0, 0, 0), 0.0, 0.0, 0.0)
+    for run.is_ended in (False, True):
+        tracer = Counting(spans.provider)
+        prepared = TracedHandlers(tracer, app.tasks).prepare(run)
+        assert isinstance(prepared, TaskRun)
+        copy_context().run(prepared.enter)
+        assert tracer.begun == (0 if run.is_ended else 1)
+
+
+class Counting(Tracing):
+    """Counts the spans of runs that were begun."""
+
+    begun = 0
+
+    def running(self, **facts: Any) -> Any:
+        self.begun += 1
+        return super().running(**facts)
 
 
 def test_an_untraced_program_needs_no_opentelemetry() -> None:
