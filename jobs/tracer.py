@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ropeline.jobs.many import send
-from ropeline.jobs.payloads.envelope import unpack, with_trace
+from ropeline.jobs.payloads.envelope import task_of, with_trace
 
 if TYPE_CHECKING:
     from ropeline.jobs.broker import Broker
@@ -72,7 +72,7 @@ class Tracer(RunTracer, Protocol):
 async def enqueue_traced(tracer: Tracer, broker: Broker, draft: JobDraft[Any]) -> list[Enqueued]:
     """Enqueue one job that carries the trace of the call."""
     job = draft.job
-    with tracer.enqueuing(queue=draft.queue, task=unpack(job.body).type, id=job.id) as span:
+    with tracer.enqueuing(queue=draft.queue, task=task_of(job.body).decode(), id=job.id) as span:
         answers = await broker.enqueue(draft.queue, [job._replace(body=with_trace(job.body, span.carrier))])
         span.note(answers[0].result.name.lower())
     return answers
@@ -82,10 +82,8 @@ async def send_traced(tracer: Tracer, broker: Callable[[], Broker], drafts: Sequ
     """As `ropeline.jobs.many.send`; all jobs carry the trace of the one call."""
     if not drafts:
         return []
-    queues, tasks = {draft.queue for draft in drafts}, {draft.task.type for draft in drafts}
-    with tracer.enqueuing(queue=_only(queues), task=_only(tasks), count=len(drafts)) as span:
+    queues, tasks = {draft.queue for draft in drafts}, {task_of(draft.job.body) for draft in drafts}
+    queue = queues.pop() if len(queues) == 1 else ""
+    task = tasks.pop().decode() if len(tasks) == 1 else ""
+    with tracer.enqueuing(queue=queue, task=task, count=len(drafts)) as span:
         return await send(broker, drafts, trace=span.carrier)
-
-
-def _only(names: set[str]) -> str:
-    return next(iter(names)) if len(names) == 1 else ""

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Final
 from ropeline.jobs.cron.cron_jobs import CronJob, CronStore, Missed
 from ropeline.jobs.cron.lines import instants_between
 from ropeline.jobs.errors import Undecodable
-from ropeline.jobs.payloads.envelope import unpack
+from ropeline.jobs.payloads.envelope import task_of
 from ropeline.lua.cron_scripts import FireResult
 from ropeline.lua.errors import ConfigurationError, StoreError, StoreUnavailable
 
@@ -281,7 +281,7 @@ class Scheduler:
         if self._tracer is None:
             return await self._store.fire(cron, entry.version, tick)
         job = cron.job_of(tick)
-        with self._tracer.enqueuing(queue=cron.queue, task=unpack(job.body).type, id=job.id, is_tick=True) as span:
+        with self._tracer.enqueuing(queue=cron.queue, task=task_of(job.body).decode(), id=job.id, is_tick=True) as span:
             answer = await self._store.fire(cron, entry.version, tick, span.carrier)
             span.note(answer.result.name.lower())
         return answer

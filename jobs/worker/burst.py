@@ -61,6 +61,7 @@ class Burst:
     async def run(self) -> None:
         """Go on until nothing is due and no handler runs; raises RuntimeError after `most` runs."""
         try:
+            await self._free_parked()
             while True:
                 self._changed.clear()
                 if await self._look() or self._finishes:
@@ -99,7 +100,6 @@ class Burst:
         await self._scheduler.turn()
         is_busy = self._scheduler.counts.enqueued > fired
         for queue in await self._broker.queues():
-            is_busy |= await self._free_parked(queue)
             is_busy |= await self._step(queue)
         return is_busy
 
@@ -129,11 +129,13 @@ class Burst:
         self._running.update(runs)
         self._runner.begin(self, runs)
 
-    async def _free_parked(self, queue: str) -> bool:
-        if not (await self._broker.depths(queue)).parked:
-            return False
-        freed = [await self._broker.unpark(queue, task) for task in self._tasks]
-        return any(freed)
+    async def _free_parked(self) -> None:
+        """Make pending what was parked for want of a task that is known here; what is parked from now on stays so."""
+        for queue in await self._broker.queues():
+            if (await self._broker.depths(queue)).parked:
+                for task in self._tasks:
+                    while await self._broker.unpark(queue, task):
+                        pass
 
     async def _renew(self) -> None:
         """Ask what became of the jobs whose handlers run: somebody may have cancelled or stopped one."""

@@ -104,7 +104,8 @@ async def test_a_handler_that_fails_n_minus_1_times_runs_n_times_at_the_planned_
         assert worker.metrics.totals()["retried"] == 3
     assert attempts == [1, 2, 3, 4]
     gaps = [later - earlier for earlier, later in pairwise(times)]
-    assert all(gap >= 0.05 * number for number, gap in enumerate(gaps, 1)), gaps
+    # The store counts whole ms, from the one in which it heard of the failure.
+    assert all(gap >= 0.05 * number - 0.001 for number, gap in enumerate(gaps, 1)), gaps
     assert broker.queue("default").counters["failed"] == 3
 
 
