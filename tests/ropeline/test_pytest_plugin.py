@@ -30,6 +30,24 @@ def test_another_one_begins_with_nothing(ropeline_jobs):
     assert run_jobs_sync(app) == []
 """
 
+FAILS = """
+import pytest
+from ropeline.jobs import Jobs
+from ropeline.jobs.testing import run_jobs_sync
+
+app = Jobs()
+
+@app.task
+def work() -> None:
+    raise ZeroDivisionError
+
+@pytest.mark.xfail(raises=ZeroDivisionError, strict=True)
+def test_work(ropeline_jobs):
+    ropeline_jobs(app)
+    work.enqueue_sync()
+    run_jobs_sync(app)
+"""
+
 TELLS = """
 import sys
 
@@ -75,6 +93,11 @@ def test_it_passes_in_several_processes_at_once(shop: Path) -> None:
 def test_tests_that_are_no_coroutines_need_no_other_plugin(shop: Path) -> None:
     (shop / "test_shop_jobs.py").write_text(SYNC_ONLY)
     assert "2 passed" in run_pytest(shop)
+
+
+def test_a_job_that_fails_fails_the_test_that_runs_it(shop: Path) -> None:
+    (shop / "test_shop_jobs.py").write_text(FAILS)
+    assert "1 xfailed" in run_pytest(shop)
 
 
 def test_a_test_that_asks_for_nothing_gets_nothing(tmp_path: Path) -> None:
