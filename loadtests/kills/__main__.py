@@ -37,11 +37,12 @@ def main() -> int:
     seconds = round(time.monotonic() - began, 1)
     tell("")
     if options.json:
-        sys.stdout.write(f"{json.dumps({**vars(report), 'seconds': seconds})}\n")
+        sys.stdout.write(f"{json.dumps({'acknowledged': report.acknowledged, **vars(report), 'seconds': seconds})}\n")
     else:
         killed = ", ".join(f"{count} {what}" for what, count in sorted(report.killed.items()))
+        units = ", ".join(f"{count} {kind}" for kind, count in report.units.most_common())
         sys.stdout.write(
-            f"killed {killed} in {seconds} s: {report.acknowledged} jobs acknowledged, {report.unknown} calls without a reply, "
+            f"killed {killed} in {seconds} s: {report.acknowledged} enqueues acknowledged ({units}), {report.unknown} calls without a reply, "
             f"{report.runs} runs, {report.twice} jobs more than once, {report.dead} dead\n"
         )
         sys.stdout.write("".join(f"WRONG {line}\n" for line in report.wrong) or "nothing was lost\n")

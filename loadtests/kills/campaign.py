@@ -4,38 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import signal
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 
-from loadtests.kills.app import LEDGER_VARIABLE
+from loadtests.kills.app import LEDGER_VARIABLE, QUEUES
+from loadtests.kills.units import UNIT, Left, Unit, make_unit, what_is_wrong
 from ropeline.bench.fault_proxy import FaultProxy
 from ropeline.jobs.app import Jobs
 from ropeline.jobs.brokers.redis import RedisBroker
 from ropeline.jobs.errors import OutcomeUnknown
 from ropeline.jobs.fsck import check_queue
-from ropeline.jobs.records import EnqueueResult, JobState, NewJob
+from ropeline.jobs.payloads.codec import codec_numbered
+from ropeline.jobs.payloads.envelope import unpack
+from ropeline.jobs.records import EnqueueResult, JobState, JobView, NewJob
 from ropeline.lua.errors import StoreError
 from ropeline.server import EmbeddedServer, free_port
 
 __all__ = ["Kills", "Plan", "Report"]
 
-_QUEUE = "default"
+_HOME = QUEUES[0]
 _LEASE = 1.0
 _WORKERS = 3
 _BATCH = 20
 # After its server was another one, a queue reaps nothing for ten seconds.
 _CALM_EVERY = 10
 _CALM_SECONDS = 14.0
-_LONGEST_END = 120.0
+# An entry of an outbox whose courier was killed comes again after 30 s, one that was handed out n times after n times as long.
+_LONGEST_END = 400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +57,20 @@ class Plan:
 
 @dataclass
 class Report:
-    """What was done, and what is wrong, empty for nothing."""
+    """What was done, and what is wrong, empty for nothing. `units`: how many of each kind were acknowledged."""
 
-    acknowledged: int = 0
+    units: Counter[str] = field(default_factory=Counter)
     unknown: int = 0
     runs: int = 0
     twice: int = 0
     dead: int = 0
     killed: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+
+    @property
+    def acknowledged(self) -> int:
+        """How many enqueues were."""
+        return self.units.total()
 
 
 class Kills:
@@ -74,7 +85,7 @@ class Kills:
         self._data, self._port = folder / "data", free_port()
         self._server: EmbeddedServer | None = None
         self._workers: list[asyncio.subprocess.Process] = []
-        self._acknowledged: set[bytes] = set()
+        self._acknowledged: list[Unit] = []
         self._logs = (folder / "workers.log").open("ab")
 
     async def run(self) -> Report:
@@ -147,6 +158,8 @@ class Kills:
             str(_LEASE),
             "-c",
             "10",
+            "-q",
+            ",".join(f"{name}=1" for name in QUEUES),
             env=environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=self._logs,
@@ -156,26 +169,26 @@ class Kills:
     # What goes in
 
     async def _produce(self, url: str) -> None:
-        from loadtests.kills.app import counted
-
-        app = Jobs(url, stage="kills", namespace="kills")
         number = 0
-        async with app:
+        async with Jobs(url, stage="kills", namespace="kills") as app:
             while True:
-                batch = []
+                units, batch = [], []
                 for _ in range(self.random.randint(1, _BATCH)):
-                    draft = counted.build(number)
+                    unit, draft = make_unit(number, self.random)
                     delay = self.random.choice([0, 0, 0, self.random.randint(1, 500)])
+                    units.append(unit)
                     batch.append(draft.job._replace(delay=delay))
                     number += 1
                 await self._enqueue(app, batch)
+                self._acknowledged += units
+                self.report.units.update(unit.kind for unit in units)
                 await asyncio.sleep(0.03)
 
     async def _enqueue(self, app: Jobs, batch: list[NewJob]) -> None:
         """Until it was acknowledged, by the same ids: known already is as good as taken in."""
         while True:
             try:
-                answers = await app.broker().enqueue(_QUEUE, batch)
+                answers = await app.broker().enqueue(_HOME, batch)
             except StoreError as error:
                 self.report.unknown += isinstance(error, OutcomeUnknown)
                 await asyncio.sleep(0.05)
@@ -184,8 +197,6 @@ class Kills:
             bad = [answer for answer in answers if answer.result is EnqueueResult.CONFLICT]
             if bad:
                 self.report.wrong.append(f"{len(bad)} jobs without a unique key conflicted")
-            self._acknowledged.update(job.id for job in batch)
-            self.report.acknowledged = len(self._acknowledged)
             return
 
     # What became of it
@@ -195,28 +206,71 @@ class Kills:
         async with self._looking() as broker:
             while time.monotonic() < ends:
                 with contextlib.suppress(StoreError):
-                    depths = await broker.depths(_QUEUE)
-                    self.told(
-                        f"{depths.pending} pending, {depths.active} active, {depths.retry + depths.scheduled} later"
-                    )
-                    if depths.pending + depths.active + depths.retry + depths.scheduled == 0:
+                    depths = [await broker.depths(queue) for queue in QUEUES]
+                    on_their_way = [name for queue in QUEUES async for name, _ in broker.outbox(queue)]
+                    counts = {
+                        "pending": sum(each.pending for each in depths),
+                        "held": sum(each.held for each in depths),
+                        "active": sum(each.active for each in depths),
+                        "later": sum(each.retry + each.scheduled for each in depths),
+                        "parked": sum(each.parked for each in depths),
+                        "blocked": sum(each.blocked for each in depths),
+                        "entries of the outbox": len(on_their_way),
+                    }
+                    seen = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+                    self.told(seen)
+                    if not seen:
                         return
                 await asyncio.sleep(0.25)
-        self.report.wrong.append(f"the queue was not empty after {_LONGEST_END:g} s: {seen}")
+        self.report.wrong.append(f"the queues were not empty after {_LONGEST_END:g} s: {seen}")
 
     async def _count(self) -> None:
-        runs = Counter(bytes.fromhex(line) for line in self.ledger.read_text().split())
         report = self.report
-        report.runs, report.twice = runs.total(), sum(count > 1 for count in runs.values())
+        runs: dict[int, dict[int, list[Any]]] = defaultdict(lambda: defaultdict(list))
+        for line in self.ledger.read_text().splitlines():
+            number, place, given = line.split(" ")
+            runs[int(number)][int(place)].append(json.loads(given))
+        report.runs = sum(len(given) for places in runs.values() for given in places.values())
+        report.twice = sum(len(given) > 1 for places in runs.values() for given in places.values())
         async with self._looking() as broker:
-            found = await check_queue(broker, _QUEUE, repair=False)
-            page = await broker.jobs_in(_QUEUE, JobState.DEAD, limit=1000)
-            dead = {job.id: job.reason for job in page.jobs}
-        report.dead = len(dead)
-        report.wrong += [f"{finding.what}: {finding.id.hex()}" for finding in found[:20]]
-        lost = self._acknowledged - runs.keys() - dead.keys()
-        report.wrong += [f"acknowledged, and neither run nor dead: {job.hex()}" for job in list(lost)[:20]]
-        report.wrong += [f"dead for {reason}: {job.hex()}" for job, reason in dead.items() if reason != "poison"][:20]
+            for queue in QUEUES:
+                found = await check_queue(broker, queue, repair=False)
+                report.wrong += [f"{queue}: {finding.what}: {finding.id.hex()}" for finding in found[:20]]
+            here, there = [{id_ async for id_ in broker.ids(queue)} for queue in QUEUES]
+            report.wrong += [f"in both queues: {id_.hex()}" for id_ in list(here & there)[:20]]
+            dead = await self._dead(broker)
+            report.dead = sum(map(len, dead.values()))
+            wrong = []
+            for unit in self._acknowledged:
+                kept = unit.kind in {"group", "split"}
+                view = await broker.find(_HOME, unit.id) if kept else None
+                left = Left(runs.get(unit.number, {}), dead[unit.number], view, _result(view))
+                why = what_is_wrong(unit, left)
+                if why:
+                    wrong.append(f"{unit.kind} {unit.number} ({unit.id.hex()}, doomed {unit.doomed}): {why}")
+        report.wrong += wrong[:20]
+        if len(wrong) > 20:
+            report.wrong.append(f"{len(wrong) - 20} more")
+
+    async def _dead(self, broker: RedisBroker) -> dict[int, list[JobView]]:
+        """The dead letters of each unit."""
+        firsts = {unit.id: unit.number for unit in self._acknowledged}
+        dead: dict[int, list[JobView]] = defaultdict(list)
+        for queue in QUEUES:
+            cursor = ""
+            while True:
+                page = await broker.jobs_in(queue, JobState.DEAD, cursor=cursor, limit=1000)
+                for view in page.jobs:
+                    # A plain job has no metadata, and a group none of its own.
+                    number = firsts.get(view.id, unpack(view.body).metadata.get(UNIT))
+                    if number is None:
+                        self.report.wrong.append(f"a dead letter of nobody for {view.reason}: {view.id.hex()}")
+                    else:
+                        dead[int(number)].append(view)
+                cursor = page.cursor
+                if not cursor:
+                    break
+        return dead
 
     @contextlib.asynccontextmanager
     async def _looking(self) -> AsyncIterator[RedisBroker]:
@@ -231,3 +285,7 @@ async def _end(process: asyncio.subprocess.Process, signal_: signal.Signals) -> 
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal_)
     await process.wait()
+
+
+def _result(view: JobView | None) -> Any:
+    return codec_numbered(view.result[0]).decode(view.result[1:]) if view is not None and view.result else None

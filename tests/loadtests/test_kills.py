@@ -13,3 +13,4 @@ async def test_a_few_kills_of_everything_lose_no_job(tmp_path: Path) -> None:
     assert report.wrong == []
     assert report.killed == {"worker": 4, "server": 1, "reply": 4}
     assert 0 < report.acknowledged <= report.runs + report.dead
+    assert len(report.units) > 1
