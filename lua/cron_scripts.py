@@ -5,6 +5,7 @@ What a schedule says and what a definition holds is the caller's affair; here th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
@@ -76,7 +77,7 @@ class StoredCron(NamedTuple):
 class CronState(NamedTuple):
     """The cron jobs of a queue. `now`: wall ms. `ticks`: the last tick of each, wall ms.
 
-    `changes`: how many changes of definitions there have been. `stored`: None when the caller has seen as many.
+    `changes`: how many changes of definitions there have been. `stored`: None where the definitions were not asked for.
     """
 
     now: int
@@ -115,13 +116,18 @@ class CronScripts(Scripts):
         """End a cron job; `expected` as for `define`. False when there is none, or it has another version."""
         return bool(await self._reply(load_script("cron/remove"), self._cron, name, expected))
 
-    async def read(self, *, known: int = -1) -> CronState:
-        """The cron jobs as they stand, changing nothing. `known`: the count of changes that the caller has seen, -1 none."""
-        now, changes, ticks, stored = await self._run(load_script("cron/read"), self._cron, self._now(), known)
+    async def read(self) -> CronState:
+        """How the cron jobs stand, without their definitions; changes nothing."""
+        now, changes, ticks = await self._run(load_script("cron/read"), self._cron, self._now())
         last = {name.decode(): int(tick) for name, tick in zip(ticks[::2], ticks[1::2], strict=True)}
-        rows = zip(stored[::2], stored[1::2], strict=True)
-        found = None if changes == known else [_unpack(name, packed) for name, packed in rows if name]
-        return CronState(now, changes, last, found)
+        return CronState(now, changes, last, None)
+
+    async def view(self, names: Sequence[str]) -> list[StoredCron | None]:
+        """Of 1 to 100 names the first ones' definitions, as many as 256 KiB hold, one at least; None for one that has none."""
+        found = await self._run(load_script("cron/view"), self._cron, *names)
+        return [
+            _unpack(name, packed) if packed else None for name, packed in zip(names[: len(found)], found, strict=True)
+        ]
 
     async def fire(
         self, *, name: str, version: int, tick: int, late: int, job: bytes, large_from: int = 16_384
@@ -139,7 +145,7 @@ class CronScripts(Scripts):
         return "" if self._test_clock is None else self._test_clock.now
 
 
-def _unpack(name: bytes, packed: bytes) -> StoredCron:
+def _unpack(name: str, packed: bytes) -> StoredCron:
     version, length = _HEAD.unpack_from(packed)
     start = _HEAD.size + length
-    return StoredCron(name.decode(), int(version), packed[_HEAD.size : start].decode(), packed[start:])
+    return StoredCron(name, int(version), packed[_HEAD.size : start].decode(), packed[start:])

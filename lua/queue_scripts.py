@@ -21,6 +21,7 @@ __all__ = [
     "StoredEntry",
     "StoredJob",
     "StoredSplit",
+    "count_jobs",
     "pack_finishes",
     "pack_held",
     "pack_job",
@@ -213,12 +214,17 @@ class QueueScripts(Scripts):
         reply = await self._run(load_script("queue/requeue"), self._jobs, self._now(), self._run_id(), *ids)
         return list(zip(reply[::2], reply[1::2], strict=True))
 
-    async def unpark(self, *, task: bytes) -> int:
-        """Make at most 100 parked jobs of a task type pending; how many it were."""
-        return await self._number("queue/unpark", self._jobs, self._now(), self._run_id(), task)
+    async def unpark(self, *, task: bytes, most: int = 100, after: bytes = b"") -> tuple[int, bytes]:
+        """Make at most 100 parked jobs of a task type pending, of 250 that are looked at after those that an earlier call left.
+
+        How many it were, and what the next call goes on `after`, empty when there is nothing to go on to.
+        """
+        arguments = (self._now(), self._run_id(), task, most, after)
+        moved, after = await self._run(load_script("queue/unpark"), self._jobs, *arguments)
+        return moved, after
 
     async def purge(self, *, state: str, limit: int, ids: Sequence[bytes] = ()) -> int:
-        """Remove the first 1 to 1,000 jobs in a state, or those of 1 to 100 `ids` that are in it; how many it were."""
+        """Remove the first 1 to 100 jobs in a state, or those of 1 to 100 `ids` that are in it; how many it were."""
         return await self._number("queue/purge", self._jobs, self._now(), self._run_id(), state, limit, *(ids or [b""]))
 
     async def pause(self, *, paused: bool, reason: str = "", after: int = 0, task: bytes = b"") -> bool:
@@ -260,7 +266,7 @@ class QueueScripts(Scripts):
         )
 
     async def view(self, ids: Sequence[bytes]) -> list[StoredJob]:
-        """1 to 1,000 jobs as they stand, changing nothing."""
+        """Of 1 to 50 jobs the first ones as they stand, as many as a MiB of bodies and results holds, one at least; changes nothing."""
         reply = iter(await self._run(load_script("queue/view"), self._jobs, *ids))
         return [
             StoredJob(state.decode(), float(score), unpack_meta(meta), *_unpack_body(body), result)
@@ -369,6 +375,15 @@ def pack_finishes(finishes: Iterable[tuple[int, bytes, int, int, bytes, bytes, i
 def pack_jobs(jobs: Iterable[bytes]) -> bytes:
     """Jobs (`pack_job`) for an entry of an outbox, and for `take_over`, after the entry's name there."""
     return b"".join(_LENGTH.pack(len(job)) + job for job in jobs)
+
+
+def count_jobs(packed: bytes) -> int:
+    """How many jobs `pack_jobs` packed."""
+    count = at = 0
+    while at < len(packed):
+        at += _LENGTH.size + _LENGTH.unpack_from(packed, at)[0]
+        count += 1
+    return count
 
 
 def pack_outgoing(entries: Iterable[tuple[bytes, int, str, bytes]]) -> bytes:

@@ -67,6 +67,7 @@ from ropeline.lua.queue_scripts import (
     StepAnswer,
     StoredJob,
     StoredSplit,
+    count_jobs,
     pack_finishes,
     pack_held,
     pack_job,
@@ -97,8 +98,14 @@ _PART: Final = 16
 _JOINED: Final = 32
 _SHAPED: Final = _PART | _JOINED
 _OUTCOMES_A_CALL: Final = 64
+# No call may hold up the others for longer than two milliseconds.
+_PURGED_A_CALL: Final = 100
+_VIEWED_A_CALL: Final = 50
+_TAKEN_OVER_A_CALL: Final = 100
+_UNPARKED: Final = 100
 _TAKEN_IN: Final = Enqueued(EnqueueResult.ENQUEUED, b"")
 _AGAIN: Final = 30_000
+_ENTRY_NAME: Final = 17
 _REMEMBERED: Final = 7 * 86_400_000
 _REMEMBERED_SETTLED: Final = 60_000
 
@@ -324,7 +331,7 @@ class RedisBroker:
     async def find(self, queue: str, id: bytes) -> JobView | None:
         """One job, or None when the queue does not have it."""
         check_id("id", id)
-        [stored] = await self.scripts(queue).view([id])
+        [stored] = await self._stored(queue, [id])
         return await self._view(queue, id, stored) if stored.state else None
 
     async def jobs_in(self, queue: str, state: JobState, *, cursor: str = "", limit: int = 100) -> Page:
@@ -341,7 +348,7 @@ class RedisBroker:
             which, last = which + 1, None
         more = rows[limit - 1] if len(rows) > limit else None
         rows = rows[:limit]
-        stored = await self.scripts(queue).view([id_ for _, _, id_ in rows]) if rows else []
+        stored = await self._stored(queue, [id_ for _, _, id_ in rows])
         views = [
             await self._view(queue, id_, job)
             for (_, _, id_), job in zip(rows, stored, strict=True)
@@ -357,7 +364,7 @@ class RedisBroker:
         first = b"(" + bytes.fromhex(cursor) if cursor else b"-"
         members = await self._command("ZRANGE", key, first, b"+", "BYLEX", "LIMIT", 0, limit + 1)
         ids = [member[24:] for member in members[:limit]]
-        stored = await self.scripts(queue).view(ids) if ids else []
+        stored = await self._stored(queue, ids)
         views = [
             await self._view(queue, id_, job)
             for id_, job in zip(ids, stored, strict=True)
@@ -382,11 +389,24 @@ class RedisBroker:
         check_purge(state, limit)
         if ids:
             check_ids(ids)
-        return await self.scripts(queue).purge(state=state.value, limit=limit, ids=ids)
+            return await self.scripts(queue).purge(state=state.value, limit=1, ids=ids)
+        removed = 0
+        while removed < limit:
+            most = min(limit - removed, _PURGED_A_CALL)
+            now_removed = await self.scripts(queue).purge(state=state.value, limit=most)
+            removed += now_removed
+            if now_removed < most:
+                break
+        return removed
 
     async def unpark(self, queue: str, task: bytes) -> int:
         """Make at most 100 parked jobs of this task type pending; how many it were."""
-        return await self.scripts(queue).unpark(task=task)
+        moved, after = 0, b""
+        while True:
+            now_moved, after = await self.scripts(queue).unpark(task=task, most=_UNPARKED - moved, after=after)
+            moved += now_moved
+            if moved == _UNPARKED or not after:
+                return moved
 
     async def pause(self, queue: str, *, reason: str, resume_after: int = 0, task: bytes = b"") -> None:
         """Claim nothing until the queue, or the task, is resumed; see Broker."""
@@ -442,7 +462,12 @@ class RedisBroker:
         if told:
             await scripts.report(told)
         try:
-            return await scripts.take_over(jobs, large_from=_LARGE_FROM, remember=_REMEMBERED) if jobs else 0
+            return sum(
+                [
+                    await scripts.take_over(some, large_from=_LARGE_FROM, remember=_REMEMBERED)
+                    for some in _few_jobs_each(jobs)
+                ]
+            )
         except StoreFull as error:
             raise QueueFull(queue, str(error).removeprefix("FULL ")) from error
 
@@ -619,6 +644,13 @@ class RedisBroker:
             claimed.append(delivery)
         return claimed
 
+    async def _stored(self, queue: str, ids: Sequence[bytes]) -> list[StoredJob]:
+        """Jobs as they stand, in calls that are short and of a MiB each."""
+        stored: list[StoredJob] = []
+        while len(stored) < len(ids):
+            stored += await self.scripts(queue).view(ids[len(stored) : len(stored) + _VIEWED_A_CALL])
+        return stored
+
     async def _large(self, queue: str, id: bytes) -> bytes:
         key = QueueKeys(self.namespace, self.stage, queue).state("large")
         body: bytes | None = await self._command("HGET", key, id)
@@ -698,6 +730,20 @@ async def _ask_after(
         if not is_clean:
             await connection.disconnect()
         await pool.release(connection)
+
+
+def _few_jobs_each(entries: Sequence[bytes]) -> list[list[bytes]]:
+    """Entries (name and `pack_jobs`) in their order, so many together that a call has few jobs to take in."""
+    groups: list[list[bytes]] = []
+    jobs = _TAKEN_OVER_A_CALL
+    for entry in entries:
+        many = count_jobs(entry[_ENTRY_NAME:])
+        if jobs + many > _TAKEN_OVER_A_CALL:
+            groups.append([])
+            jobs = 0
+        groups[-1].append(entry)
+        jobs += many
+    return groups
 
 
 def _packed(job: NewJob) -> bytes:

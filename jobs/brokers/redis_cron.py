@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Final
 
 from ropeline.jobs.cron.cron_jobs import CronJob, Missed
 from ropeline.jobs.errors import CronChanged
 from ropeline.jobs.payloads.envelope import NO_TRACE
 from ropeline.lua.calls import CommandClient, TestClock
-from ropeline.lua.cron_scripts import CronScripts, CronState, DefineResult, Fired
+from ropeline.lua.cron_scripts import CronScripts, CronState, DefineResult, Fired, StoredCron
 from ropeline.lua.errors import REDIS_ERRORS, ConfigurationError, store_error
 from ropeline.lua.keys import queues_key
 from ropeline.lua.queue_scripts import pack_job, pack_limit
 
 __all__ = ["RedisCronStore"]
+
+_VIEWED_A_CALL: Final = 100
 
 
 class RedisCronStore:
@@ -59,7 +62,15 @@ class RedisCronStore:
 
     async def read(self, queue: str, *, known: int = -1) -> CronState:
         """The cron jobs of a queue; see CronStore."""
-        return await self._of(queue).read(known=known)
+        scripts = self._of(queue)
+        state = await scripts.read()
+        if state.changes == known:
+            return state
+        # Whoever changes one meanwhile raises the count above the one that is answered with here, and is met by the next reading.
+        names, found = list(state.ticks), list[StoredCron | None]()
+        while len(found) < len(names):
+            found += await scripts.view(names[len(found) : len(found) + _VIEWED_A_CALL])
+        return state._replace(stored=[stored for stored in found if stored is not None])
 
     async def fire(self, cron: CronJob, version: int, tick: int, trace: Mapping[str, str] = NO_TRACE) -> Fired:
         """Enqueue the job of a tick and record the tick; see CronStore."""

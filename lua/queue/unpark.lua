@@ -27,20 +27,41 @@ KEYS     1 body       hash    id -> head and what the worker needs
 ARGV     1 now        us      empty: the server's time
          2 run        text    empty: the server's run id
          3 task       text
-RETURNS  how many, at most 100
-COST     O(parked of other types + count * log N), 1,000 looked at
+         4 most       int     1 to 100
+         5 after      packed  what an earlier call answered with; empty: from the oldest on
+RETURNS  how many; and what the next call goes on after: since when the last job is parked that was left (f64), and its id; empty at the end
+COST     O(250 + count * log N): no more are looked at
 ]]
 --- @include "queue/moves"
 --- @include "queue/open_queue"
 --- @include "queue/wake"
-local LOOKED_AT, MOST = 1000, 100
+local LOOKED_AT = 250
+local most, after = tonumber(ARGV[4]), ARGV[5]
+if not (most and most >= 1 and most <= 100) then
+  return redis.error_reply('INVALID most: 1 to 100 is expected')
+end
+local first = 0
+if after ~= '' then
+  -- By rank while it is where it was; else with those that were parked at the same time, which are looked at once more.
+  local since, id = struct.unpack('<dc16', after)
+  local is_there = tonumber(redis.call('ZSCORE', PARKED, id) or -1) == since
+  first = is_there and redis.call('ZRANK', PARKED, id) + 1 or redis.call('ZCOUNT', PARKED, '-inf', string.format('(%d', since))
+end
 local queue = open_queue(CONF, ARGV[1], ARGV[2])
-local moved = 0
-local ids = redis.call('ZRANGE', PARKED, 0, LOOKED_AT - 1)
+local moved, is_last = 0, true
+local found, ids = redis.call('ZRANGE', PARKED, first, first + LOOKED_AT - 1, 'WITHSCORES'), {}
+for index = 1, #found, 2 do
+  ids[#ids + 1] = found[index]
+end
 local metas = #ids > 0 and redis.call('HMGET', META, unpack(ids)) or {}
 for index, id in ipairs(ids) do
   local meta = unpack_meta(metas[index])
-  if meta.reason == ARGV[3] and moved < MOST then
+  if meta.reason ~= ARGV[3] then
+    after = struct.pack('<d', tonumber(found[index * 2])) .. id
+  elseif moved == most then
+    is_last = false
+    break
+  else
     local body = redis.call('HGET', BODY, id)
     redis.call('ZREM', PARKED, id)
     if body then
@@ -56,4 +77,7 @@ if moved > 0 then
   wake_one(WAKE)
 end
 close_queue(queue, CONF)
-return moved
+if is_last and #ids < LOOKED_AT then
+  after = ''
+end
+return { moved, after }

@@ -24,23 +24,29 @@ KEYS     1 body       hash    id -> head and what the worker needs
          21 outgoing  zset    the same -> wall ms from when it is to be delivered (again)
          22 blocked   zset    id -> wall ms since when it waits for its parts
          23 parts     hash    id -> its parts, packed, and what goes with them
-ARGV     1 id         16 bytes, 1 to 1,000 times
-RETURNS  for each, in order: state (empty when the queue does not have it), score, meta (packed, see unpack_meta in queue_scripts.py), the
+ARGV     1 id         16 bytes, 1 to 50 times
+RETURNS  for the first of them, as many as a MiB of bodies and results holds, one at least, in order: state (empty when the queue does not have it), score, meta (packed, see unpack_meta in queue_scripts.py), the
          body's head and what the worker needs of it, result
 COST     O(count * log N)
 ]]
 --- @include "queue/state_of"
-if #ARGV < 1 or #ARGV > 1000 then
-  return redis.error_reply('INVALID ids: 1 to 1,000 are expected')
+local MOST_BYTES = 1048576
+if #ARGV < 1 or #ARGV > 50 then
+  return redis.error_reply('INVALID ids: 1 to 50 are expected')
 end
 local bodies, metas = redis.call('HMGET', BODY, unpack(ARGV)), redis.call('HMGET', META, unpack(ARGV))
-local reply = {}
+local reply, bytes = {}, 0
 for index, id in ipairs(ARGV) do
   local name, _, score = state_of(id)
+  local has_result = name == 'completed'
+  bytes = bytes + #(bodies[index] or '') + (has_result and redis.call('HSTRLEN', RESULT, id) or 0)
+  if bytes > MOST_BYTES and index > 1 then
+    break
+  end
   reply[#reply + 1] = name or ''
   reply[#reply + 1] = score or 0
   reply[#reply + 1] = metas[index] or ''
   reply[#reply + 1] = bodies[index] or ''
-  reply[#reply + 1] = name == 'completed' and redis.call('HGET', RESULT, id) or ''
+  reply[#reply + 1] = has_result and redis.call('HGET', RESULT, id) or ''
 end
 return reply

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ropeline.lua.calls import CommandClient
-from ropeline.lua.cron_scripts import CronScripts, DefineResult, FireResult
+from ropeline.lua.cron_scripts import CronScripts, DefineResult, FireResult, StoredCron
 from ropeline.lua.keys import CronKeys, DirectoryKeys, LockKeys, QueueKeys, StreamKeys, TenantKeys, locks_key
 from ropeline.lua.line_settings import LineSettings
 from ropeline.lua.lock_scripts import Acquired, Extended, Gone, HeldLock, LockListScripts, LockScripts, Released
@@ -218,7 +218,7 @@ async def call_queue(queue: QueueScripts, name: str) -> None:
     assert [view.state for view in views] == ["completed", "retry", "dead", "parked", "cancelled", "scheduled"]
     assert views[1].meta.error == "it failed"
     assert await queue.requeue([ids[2], ids[0]]) == [(0, b""), (3, b"")]
-    assert await queue.unpark(task=b"a:task") == 1
+    assert await queue.unpark(task=b"a:task") == (1, b"")
     assert await queue.purge(state="retry", limit=10) == 1
     assert await queue.check(ids, repair=False) == [""] * 6
     assert await queue.check_keys(ids, repair=True) == [False] * 6
@@ -236,8 +236,8 @@ async def call_cron(cron: CronScripts) -> None:
     defined = await cron.define(name="nightly", expected=0, schedule="@daily", definition=b"anything")
     assert defined == (DefineResult.WRITTEN, 1)
     state = await cron.read()
-    assert state.stored is not None
-    assert [stored.name for stored in state.stored] == ["nightly"]
+    assert (list(state.ticks), state.changes) == (["nightly"], 1)
+    assert await cron.view(["nightly", "none"]) == [StoredCron("nightly", 1, "@daily", b"anything"), None]
     tick = state.ticks["nightly"] + 1
     job = pack_job(os.urandom(16), b"body")
     fired = await cron.fire(name="nightly", version=2, tick=tick, late=0, job=job)

@@ -136,6 +136,17 @@ async def test_what_is_known_is_not_read_again(pair: Pair) -> None:
     assert await pair.ask(lambda store: store.queues()) == ["default"]
 
 
+async def test_definitions_are_read_whole_however_many_and_large_they_are(pair: Pair) -> None:
+    large = NewJob(b"", pack(Envelope("report:daily", b"x" * 60_000, 0, 0)))
+    for number in range(120):
+        for store in pair.stores:
+            await store.define(cron_job(f"report-{number}", **({"job": large} if number % 10 == 0 else {})))
+    await pair.compare()
+    state = await pair.stores[0].read("default")
+    assert state.stored is not None
+    assert len(state.stored) == 120
+
+
 async def test_a_queue_has_a_thousand_cron_jobs_and_no_more(pair: Pair) -> None:
     for number in range(1000):
         for store in pair.stores:

@@ -148,6 +148,24 @@ async def test_purge_removes_the_jobs_of_a_state_the_oldest_first(stage: Stage) 
     assert await stage.try_enqueue(ids[0]) == ENQUEUED
 
 
+async def test_one_purge_removes_hundreds_and_no_more_than_it_was_told_to(stage: Stage) -> None:
+    for _ in range(3):
+        await stage.broker.enqueue(stage.queue, [NewJob(new_id(), b"", delay=DAY) for _ in range(90)])
+    assert await stage.broker.purge(stage.queue, JobState.SCHEDULED, limit=250) == 250
+    assert await stage.broker.purge(stage.queue, JobState.SCHEDULED) == 20
+
+
+async def test_a_page_has_all_its_jobs_however_much_they_left(stage: Stage) -> None:
+    worker, left = stage.worker(), {}
+    for number in range(60):
+        await stage.enqueue()
+        [job] = await worker.claim(1)
+        left[job.id] = bytes((1, number)) * (128 * 1024 if number % 3 == 0 else 1)
+        await worker.finish(job, FinishKind.COMPLETED, keep=DAY, result=left[job.id])
+    page = await stage.broker.jobs_in(stage.queue, JobState.COMPLETED)
+    assert {job.id: job.result for job in page.jobs} == left
+
+
 async def test_purge_of_ids_removes_those_of_them_that_are_in_the_state(stage: Stage) -> None:
     oldest, other = await stage.dead(), await stage.dead(unique=new_id())
     pending = await stage.enqueue()
@@ -199,6 +217,26 @@ async def test_unpark_frees_100_at_a_time(stage: Stage) -> None:
         for job in await worker.claim(64):
             await worker.finish(job, FinishKind.PARK, detail=b"task")
     assert [await stage.broker.unpark(stage.queue, b"task") for _ in range(3)] == [100, 30, 0]
+
+
+async def test_unpark_finds_jobs_behind_thousands_of_other_types(stage: Stage) -> None:
+    worker = stage.worker()
+    parked: list[bytes] = []
+    for task, many in ((b"other", 20), (b"mail", 2)):
+        for _ in range(many):
+            await stage.broker.enqueue(stage.queue, [NewJob(new_id(), b"") for _ in range(64)])
+            claimed = await worker.claim(64)
+            await worker.step(*(Finish(FinishKind.PARK, job.id, job.fence, detail=task) for job in claimed))
+            if task == b"mail":
+                parked += [job.id for job in claimed]
+    assert await stage.broker.unpark(stage.queue, b"mail") == 100
+    # Those of one moment are in the order of their ids, and other types' jobs of that moment are among them.
+    await stage.broker.enqueue(stage.queue, [NewJob(new_id(), b"") for _ in range(64)])
+    later = await worker.claim(64)
+    await worker.step(*(Finish(FinishKind.PARK, job.id, job.fence, detail=b"third") for job in later))
+    assert [await stage.broker.unpark(stage.queue, b"mail") for _ in range(2)] == [28, 0]
+    pending = await stage.broker.jobs_in(stage.queue, JobState.PENDING, limit=1000)
+    assert {job.id for job in pending.jobs} | {job.id for job in later} >= set(parked)
 
 
 async def test_a_paused_queue_gives_nothing_but_goes_on_otherwise(stage: Stage) -> None:
