@@ -137,10 +137,10 @@ async def test_what_is_known_is_not_read_again(pair: Pair) -> None:
 
 
 async def test_definitions_are_read_whole_however_many_and_large_they_are(pair: Pair) -> None:
-    large = NewJob(b"", pack(Envelope("report:daily", b"x" * 60_000, 0, 0)))
+    small, large = (NewJob(b"", pack(Envelope("report:daily", b"x" * size, 0, 0))) for size in (9, 60_000))
     for number in range(120):
         for store in pair.stores:
-            await store.define(cron_job(f"report-{number}", **({"job": large} if number % 10 == 0 else {})))
+            await store.define(cron_job(f"report-{number}", job=small if number % 10 else large))
     await pair.compare()
     state = await pair.stores[0].read("default")
     assert state.stored is not None
