@@ -78,23 +78,49 @@ local function held_member(key, score, id)
   return key .. struct.pack('>d', score) .. id
 end
 
-local function first_held(key)
-  return redis.call('ZRANGEBYLEX', HELD, '[' .. key, '(' .. key .. string.rep('\255', 25), 'LIMIT', 0, 1)[1]
+-- AFTER_KEY: greater than all that comes after a key in a member.
+local AFTER_KEY = string.rep('\255', 25)
+
+local function first_held(key, many)
+  return redis.call('ZRANGEBYLEX', HELD, '[' .. key, '(' .. key .. AFTER_KEY, 'LIMIT', 0, many)
+end
+
+-- goes_first(queue, key, member, score): whether a job that has just become held is the first of its key. Of many that come in one call
+-- the first of the key is looked up once: `queue.firsts` has its score until somebody leaves.
+local function goes_first(queue, key, member, score)
+  local known = queue.firsts and queue.firsts[key]
+  if known and score > known then
+    return false
+  end
+  local first = first_held(key, 1)[1]
+  queue.firsts = queue.firsts or {}
+  queue.firsts[key] = struct.unpack('>d', first, 17)
+  return first == member
 end
 
 -- grant(queue, key, limit, slots): makes held jobs of a key pending, in their order, for as long as the key allows; how many.
 -- `limit`: the terms of the job that has left, nil none.
 local function grant(queue, key, limit, slots)
+  queue.firsts = nil
   local granted, turns = 0, 0
+  -- Most often one has left: the next one gets its slot, and the one after that says what the key is to wait for.
+  local members, bodies, at = {}, {}, 0
   while slots.wanted > 0 and turns < TURNS do
-    turns = turns + 1
-    local member = first_held(key)
-    if not member then
-      slots.wanted = 0
-      break
+    turns, at = turns + 1, at + 1
+    if not members[at] then
+      members, at = first_held(key, turns == 1 and 2 or TURNS), 1
+      if #members == 0 then
+        slots.wanted = 0
+        break
+      end
+      local ids = {}
+      for index, member in ipairs(members) do
+        ids[index] = string.sub(member, 25)
+      end
+      bodies = redis.call('HMGET', BODY, unpack(ids))
     end
+    local member, body = members[at], bodies[at]
     local id = string.sub(member, 25)
-    local body = redis.call('HGET', BODY, id)
     if body then
       limit = read_limit(body)
       if not may_run(queue, limit, slots) then
@@ -146,7 +172,7 @@ local function admit(queue, id, body, meta, limit)
     write_slots(queue, key, limit, slots)
     return limit.count > 0 and slots.tokens < 1
   end
-  if first_held(key) == member then
+  if goes_first(queue, key, member, meta.score) then
     -- It goes before those that wait, and for its own terms there may be room.
     return grant(queue, key, limit, slots) > 0
   end
