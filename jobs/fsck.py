@@ -10,20 +10,21 @@ from ropeline.jobs.handle import ENDED
 from ropeline.jobs.records import JobState, OutgoingKind, Part
 from ropeline.jobs.shapes.chains import id_after
 from ropeline.jobs.shapes.groups import part_id
+from ropeline.jobs.slot_check import wrong_slots
 from ropeline.lua.queue_scripts import QueueScripts
 
 __all__ = ["Finding", "check_queue"]
 
-_CHUNK = 100
+_CHUNK = 50
 # Jobs of a chain that one part may be, as far as they are looked for.
 _LONGEST_CHAIN = 20
 
 
 class Finding(NamedTuple):
     """Something wrong. `what`: `no state`, `several states`, `no body`, `no lease`, `no parts`, `lost part`, `stuck entry` (of the
-    outbox) or `stray key`.
+    outbox), `stray key` or `wrong slots`.
 
-    `id`: the job's, or the unique key.
+    `id`: the job's, or the unique or limit key.
     """
 
     queue: str
@@ -36,7 +37,7 @@ async def check_queue(
 ) -> list[Finding]:
     """Everything that is wrong with a queue, and with `repair` put right; a worker may go on meanwhile.
 
-    Each hundred jobs are looked at in one step of the store, so that what is on its way from one state to the next is not
+    Each fifty jobs are looked at in one step of the store, so that what is on its way from one state to the next is not
     taken for a fault. `told` hears how many were looked at so far. Raises StoreError.
     """
     scripts, found, looked_at = broker.scripts(queue), [], 0
@@ -49,6 +50,9 @@ async def check_queue(
     found += [Finding(queue, "lost part", id_) async for id_ in _with_lost_parts(broker, queue, repair=repair)]
     async for keys in _chunks(broker.unique_keys(queue)):
         found += await _check_keys(scripts, queue, keys, repair=repair)
+    if repair or not found:
+        # Jobs in a wrong place are counted wrongly.
+        found += [Finding(queue, "wrong slots", key) for key in await wrong_slots(broker, queue, repair=repair)]
     return list(dict.fromkeys(found))
 
 

@@ -22,6 +22,8 @@ __all__ = [
     "StoredJob",
     "StoredSplit",
     "count_jobs",
+    "has_slot",
+    "limit_key",
     "pack_finishes",
     "pack_held",
     "pack_job",
@@ -33,6 +35,7 @@ __all__ = [
     "read_step",
     "strip_head",
     "unpack_meta",
+    "unpack_slots",
     "unpack_split",
 ]
 
@@ -47,12 +50,15 @@ _ENTRY = Struct("<dHB")
 _PART = Struct("<16sdHB")
 _SPLIT = Struct("<HHHBBd")
 _ORDER = Struct("<BHI")
+_SLOTS = Struct("<II")
 
 _UNIQUE = 1
 _UNTIL_START = 4
 _LIMITED = 8
 _IS_PART = 16
 _CANCELLING = 1
+_META_LIMITED = 8
+_META_WAITS = 16
 
 
 class StepAnswer(NamedTuple):
@@ -284,6 +290,14 @@ class QueueScripts(Scripts):
             wrong == 1 for wrong in await self._run(load_script("queue/check_keys"), self._jobs, int(repair), *keys)
         ]
 
+    async def check_slots(self, *, key: bytes, seen: bytes, given: int, repair: bool) -> bool:
+        """Whether the numbers of a limit key are wrong, of which `given` jobs were counted that have a slot; with `repair` they are put right.
+
+        `seen`: what was stored under the key before the count; False when that has changed since.
+        """
+        arguments = (self._now(), self._run_id(), int(repair), key, seen, given)
+        return await self._number("queue/check_slots", self._jobs, *arguments) == 1
+
     async def hand_out(self, *, limit: int, again: int) -> list[StoredEntry]:
         """1 to 20 entries of the outbox that are to be delivered; `again` ms later they come again unless they are settled."""
         reply = iter(await self._run(load_script("queue/hand_out"), self._outbox, self._now(), limit, again))
@@ -351,6 +365,22 @@ def pack_job(
 def pack_limit(key: bytes, *, most: int = 0, weight: int = 1, rate: int = 0, period: int = 0) -> bytes:
     """The key of a job, for `pack_job`: at most `most` jobs of it at once and `rate` of them in `period` ms, 0 for no limit."""
     return _LIMIT.pack(key, most, weight, rate, period)
+
+
+def unpack_slots(packed: bytes) -> tuple[int, int]:
+    """How many jobs of a limit key have a slot and how many wait for one, as `includes/queue/limits.lua` packs it; 0 and 0 for nothing."""
+    return _SLOTS.unpack_from(packed) if packed else (0, 0)
+
+
+def has_slot(meta: bytes) -> bool:
+    """Whether a job of this meta is pending or active under a limit key."""
+    return meta[0] & (_META_LIMITED | _META_WAITS) == _META_LIMITED
+
+
+def limit_key(stored: bytes) -> bytes:
+    """The limit key of a stored body, empty: it has none."""
+    starts = 2 + (16 if stored[0] & _UNIQUE else 0)
+    return stored[starts : starts + 16] if stored[0] & _LIMITED else b""
 
 
 def strip_head(stored: bytes) -> bytes:

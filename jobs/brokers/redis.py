@@ -68,6 +68,8 @@ from ropeline.lua.queue_scripts import (
     StoredJob,
     StoredSplit,
     count_jobs,
+    has_slot,
+    limit_key,
     pack_finishes,
     pack_held,
     pack_job,
@@ -600,17 +602,48 @@ class RedisBroker:
         """Every unique key that is held, some of them more than once."""
         return self._scan("HSCAN", QueueKeys(self.namespace, self.stage, queue).state("unique"))
 
+    def limit_entries(self, queue: str) -> AsyncIterator[tuple[bytes, bytes]]:
+        """Every limit key that is known, with what is stored under it, some of them more than once."""
+        return self._scan_pairs("HSCAN", QueueKeys(self.namespace, self.stage, queue).state("keys"))
+
+    async def held_keys(self, queue: str) -> AsyncIterator[bytes]:
+        """The limit key of every held job, of some of them more than once."""
+        async for member in self._scan("ZSCAN", QueueKeys(self.namespace, self.stage, queue).state("held")):
+            yield member[:16]
+
+    async def slot_holders(self, queue: str) -> AsyncIterator[bytes]:
+        """The limit key of every job that has a slot all the time while this goes on, once."""
+        keys, found = QueueKeys(self.namespace, self.stage, queue), list[bytes]()
+        seen: set[bytes] = set()
+        async for id_, packed in self._scan_pairs("HSCAN", keys.state("meta")):
+            if has_slot(packed) and id_ not in seen:
+                seen.add(id_)
+                found.append(id_)
+        for first in range(0, len(found), _VIEWED_A_CALL):
+            bodies = await self._command("HMGET", keys.state("body"), *found[first : first + _VIEWED_A_CALL])
+            for body in bodies:
+                if body is not None and (key := limit_key(body)):
+                    yield key
+
+    async def check_slots(self, queue: str, key: bytes, *, seen: bytes, given: int, repair: bool) -> bool:
+        """Whether the numbers of a limit key are known to be wrong; see the script."""
+        return await self.scripts(queue).check_slots(key=key, seen=seen, given=given, repair=repair)
+
     async def limit_keys(self, queue: str) -> int:
         """How many limit keys have jobs, or have not all their tokens yet."""
         return int(await self._command("HLEN", QueueKeys(self.namespace, self.stage, queue).state("keys")))
 
     async def _scan(self, command: str, key: str) -> AsyncIterator[bytes]:
+        async for member, _ in self._scan_pairs(command, key):
+            yield member
+
+    async def _scan_pairs(self, command: str, key: str) -> AsyncIterator[tuple[bytes, Any]]:
         cursor = 0
         while True:
             reply = await self._command(command, key, cursor, "COUNT", 500)
             cursor, found = int(reply[0]), reply[1]
-            for member in found if isinstance(found, dict) else (name for name, _ in _pairs(found)):
-                yield member
+            for pair in found.items() if isinstance(found, dict) else _pairs(found):
+                yield pair
             if cursor == 0:
                 return
 

@@ -23,6 +23,7 @@ _WHAT: Final = {
     "no parts": "waits for parts that are not known: it would never run",
     "lost part": "waits for a part that is nowhere: it would never run",
     "stuck entry": "hands over what nobody would deliver",
+    "wrong slots": "a limit key whose slots are not those of its jobs: others could wait for ever, or run beside too many",
     "stray key": "a unique key whose job has ended: it would block the next one",
 }
 

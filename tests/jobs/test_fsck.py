@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,7 +16,7 @@ from ropeline.jobs.shapes.chains import id_after
 from ropeline.jobs.shapes.courier import carry
 from ropeline.jobs.shapes.groups import order_of
 from ropeline.lua.keys import QueueKeys
-from tests.jobs.brokers.stage import NAMESPACE, Stage, new_id, open_stage
+from tests.jobs.brokers.stage import DAY, NAMESPACE, Stage, new_id, open_stage
 from tests.servers import Server
 
 
@@ -85,6 +87,66 @@ async def test_a_held_job_that_lost_its_place_asks_for_a_slot_again(ward: Ward) 
     assert (job.id, job.lost) == (second, 0)
     await worker.finish(job, FinishKind.COMPLETED)
     assert await ward.broker.limit_keys(ward.stage.queue) == 0
+
+
+async def test_a_slot_that_no_job_has_goes_to_one_that_waits(ward: Ward) -> None:
+    limit = Limit(b"k" * 16, most=1)
+    first, second = [await ward.stage.enqueue(limit=limit) for _ in range(2)]
+    worker = ward.stage.worker()
+    await worker.finish(await worker.claim_one(), FinishKind.RETRY, delay=DAY)
+    entry = await ward.store.hget(ward.keys.state("keys"), limit.key)
+    assert entry is not None
+    await worker.finish(await worker.claim_one(), FinishKind.COMPLETED)
+    # As after a failover that forgot the end, and nothing else.
+    await ward.store.hset(ward.keys.state("keys"), limit.key, entry)
+    third = await ward.stage.enqueue(limit=limit)
+    assert await ward.stage.state(third) is JobState.HELD
+    await ward.heals(("wrong slots", limit.key))
+    assert [await ward.stage.state(job) for job in (first, second, third)] == [JobState.RETRY, None, JobState.PENDING]
+    await worker.finish(await worker.claim_one(), FinishKind.COMPLETED)
+    assert await ward.broker.limit_keys(ward.stage.queue) == 0
+
+
+async def test_a_slot_that_nobody_waits_for_is_removed(ward: Ward) -> None:
+    await ward.store.hset(ward.keys.state("keys"), b"k" * 16, struct.pack("<IIddd", 1, 1, 0, 65_535, 0))
+    await ward.heals(("wrong slots", b"k" * 16))
+    assert await ward.broker.limit_keys(ward.stage.queue) == 0
+
+
+async def test_a_key_that_was_forgotten_has_the_slots_of_its_jobs_again(ward: Ward) -> None:
+    limit = Limit(b"k" * 16, most=2)
+    jobs = [await ward.stage.enqueue(limit=limit) for _ in range(4)]
+    worker = ward.stage.worker()
+    claimed = await worker.claim_one()
+    await ward.store.hdel(ward.keys.state("keys"), limit.key)
+    await ward.heals(("wrong slots", limit.key))
+    assert [await ward.stage.state(job) for job in jobs[1:]] == [JobState.PENDING, JobState.HELD, JobState.HELD]
+    await worker.finish(claimed, FinishKind.COMPLETED)
+    for _ in range(3):
+        await worker.finish(await worker.claim_one(), FinishKind.COMPLETED)
+    assert await ward.broker.limit_keys(ward.stage.queue) == 0
+
+
+async def test_jobs_that_come_and_go_while_slots_are_counted_are_no_finding(ward: Ward) -> None:
+    limits = [Limit(bytes((number,)) * 16, most=2) for number in range(3)]
+    is_done = asyncio.Event()
+
+    async def churn() -> None:
+        worker = ward.stage.worker()
+        while not is_done.is_set():
+            for limit in limits:
+                await ward.stage.enqueue(limit=limit)
+            for job in await worker.claim(2):
+                await worker.finish(job, FinishKind.COMPLETED)
+
+    churning = asyncio.create_task(churn())
+    try:
+        for _ in range(20):
+            assert await ward.findings(repair=True) == set()
+    finally:
+        is_done.set()
+        await churning
+    assert await ward.findings(repair=False) == set()
 
 
 async def test_a_job_in_two_states_stays_in_the_one_that_is_further_on(ward: Ward) -> None:

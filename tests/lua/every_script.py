@@ -225,6 +225,7 @@ async def call_queue(queue: QueueScripts, name: str) -> None:
     limit = pack_limit(ids[0], most=1, rate=10, period=1_000)
     assert await queue.enqueue([pack_job(os.urandom(16), b"x", limit=limit) for _ in range(3)]) == [(0, b"")] * 3
     assert (await queue.depths()).held == 2
+    assert not await queue.check_slots(key=ids[0], seen=b"of another time", given=1, repair=False)
     await queue.pause(paused=True, reason="a look")
     assert (await queue.depths()).reason == "a look"
     await queue.pause(paused=False)
