@@ -88,7 +88,7 @@ class Broker(Protocol):
 
         `worker`: 16 bytes, a process. `lane`, `call`: the call's number in this lane, one more each time; a call with the
         number of the lane's last one is answered as that was, and changes nothing. `suspects`: whether a job that has lost
-        a lease may be among the claimed, one at most. `lease`, `hard`: ms; past `hard` a lease is not renewed. `max_lost`:
+        a lease may be among the claimed, one at most. Jobs with a limit count as two of 64. `lease`, `hard`: ms; past `hard` a lease is not renewed. `max_lost`:
         leases that a job may lose before it is a dead letter (`poison`).
         """
 

@@ -502,13 +502,14 @@ class MemoryQueue:
         return [_delivery(job, now) for job in chosen]
 
     def _choose(self, most: int, *, suspects: bool) -> list[MemoryJob]:
-        """What a claim of `most` jobs finds: one suspect at most, and no more bytes than a reply may have."""
+        """What a claim of `most` jobs finds: one suspect at most, no more bytes than a reply may have, and of keys half as many jobs."""
         suspected = self.all_in(_SUSPECTS, 1) if suspects else []
         chosen: list[MemoryJob] = []
-        size = 0
+        size = weight = 0
         for job in [*suspected, *self.all_in(JobState.PENDING, most)][:most]:
             size += job.size
-            if chosen and size > _REPLY_BYTES:
+            weight += 1 if job.limit is None else 2
+            if chosen and (size > _REPLY_BYTES or weight > _LARGEST_CLAIM):
                 break
             chosen.append(job)
         return chosen

@@ -102,6 +102,7 @@ _SHAPED: Final = _PART | _JOINED
 _OUTCOMES_A_CALL: Final = 64
 # No call may hold up the others for longer than two milliseconds.
 _PURGED_A_CALL: Final = 100
+_REQUEUED_A_CALL: Final = 50
 _VIEWED_A_CALL: Final = 50
 _TAKEN_OVER_A_CALL: Final = 100
 _UNPARKED: Final = 100
@@ -383,7 +384,9 @@ class RedisBroker:
     async def requeue(self, queue: str, ids: Sequence[bytes]) -> list[Enqueued | None]:
         """Make jobs pending that are dead, parked, cancelled, scheduled or retrying; see Broker."""
         check_ids(ids)
-        answers = await self.scripts(queue).requeue(ids)
+        scripts, answers = self.scripts(queue), list[tuple[int, bytes]]()
+        for first in range(0, len(ids), _REQUEUED_A_CALL):
+            answers += await scripts.requeue(ids[first : first + _REQUEUED_A_CALL])
         return [Enqueued(EnqueueResult(result), holder) if result < 3 else None for result, holder in answers]
 
     async def purge(self, queue: str, state: JobState, *, limit: int = 1000, ids: Sequence[bytes] = ()) -> int:

@@ -36,6 +36,7 @@ __all__ = [
     "OTHER",
     "QUEUE",
     "SECOND_TYPE",
+    "TASK",
     "Depth",
     "Filled",
     "cron_job",
@@ -55,7 +56,8 @@ DEEP_KEY: Final = b"the key of many."
 FIRST_TYPE, SECOND_TYPE = b"first", b"second"
 _CRON_JOBS = 1000
 _AT_ONCE = 16
-_BODY = pack_plain(b"depth", b"x" * 100, 1, 0)
+TASK: Final = b"depth"
+_BODY = pack_plain(TASK, b"x" * 100, 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class Filled:
     async def fill(self) -> None:
         """Everything, the million last: until then claims find what they are to find."""
         each = self.depth.each
+        # Otherwise the older half of the dead letters would go while the others come.
+        await self.broker.configure(QUEUE, {"dead_count": 10 * each})
         await self._ended(each)
         await self._waiting(each)
         await self._keyed(each)

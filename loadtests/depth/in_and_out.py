@@ -88,10 +88,11 @@ async def pass_through(
 
 
 async def _left(client: Redis) -> tuple[int, int]:
-    """Keys and used memory, when what connections and freed objects hold has been given back."""
+    """Keys, without the token that an idle worker may have left, and used memory, when what connections and freed objects hold was given back."""
     lowest: int | None = None
     for _ in range(_SETTLED):
         memory: dict[str, Any] = await client.info("memory")
         lowest = min(memory["used_memory"], lowest or memory["used_memory"])
         await asyncio.sleep(0.1)
-    return await client.dbsize(), lowest or 0
+    keys = [key async for key in client.scan_iter(count=1000) if not key.endswith(b":wake")]
+    return len(set(keys)), lowest or 0

@@ -188,6 +188,9 @@ async def _move(filled: Filled, times: ServerTimes, turns: int) -> None:
     await times.measure("unpark, 100 of the first", _some(turns), lambda _: broker.unpark(QUEUE, FIRST_TYPE))
     await times.measure("pause", turns, lambda _: broker.pause(QUEUE, reason="measured"))
     await times.measure("resume", turns, lambda _: broker.resume(QUEUE))
+    await times.measure("pause, a task", turns, lambda _: broker.pause(QUEUE, reason="measured", task=b"another"))
+    await times.measure("resume, a task", turns, lambda _: broker.resume(QUEUE, task=b"another"))
+    await times.measure("configure", turns, lambda _: broker.configure(QUEUE, {"ageing": 0}))
     few = max(turns // 25, 2)
     for state in _PURGED:
 

@@ -12,6 +12,7 @@ from loadtests.depth.filling import (
     OTHER,
     QUEUE,
     SECOND_TYPE,
+    TASK,
     Filled,
     dead,
     failed,
@@ -45,6 +46,7 @@ async def call_as_workers(filled: Filled, times: ServerTimes, turns: int) -> Non
     await _work(filled, times, turns)
     await _end_runs(filled, times, turns)
     await _lose(filled, times, turns)
+    await _hold_back(filled, times, turns)
     await _carry_large(filled, times, turns)
 
 
@@ -151,6 +153,14 @@ async def _lose(filled: Filled, times: ServerTimes, turns: int) -> None:
     # Each of these claims reaps twenty of those before it: what is measured is what they leave.
     await filled.claim(20 * turns, lease=1)
     await times.measure("step, 20 leases lost", turns, lambda _: filled.step())
+
+
+async def _hold_back(filled: Filled, times: ServerTimes, turns: int) -> None:
+    broker = filled.broker
+    await broker.pause(QUEUE, reason="measured", task=TASK)
+    await times.measure("step, 64 of a paused task", turns, lambda _: filled.step(claim=LARGEST_STEP))
+    await broker.resume(QUEUE, task=TASK)
+    await times.measure("step, jobs of a task that was paused", turns, lambda _: filled.step())
 
 
 async def _carry_large(filled: Filled, times: ServerTimes, turns: int) -> None:

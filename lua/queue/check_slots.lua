@@ -43,6 +43,12 @@ end
 if (redis.call('HGET', LIMITS, key) or '') ~= seen then
   return 2
 end
+local first = first_held(key, 1)[1]
+local packed = first and redis.call('HGET', META, string.sub(first, 25))
+if packed and seen == '' and not has_flag(unpack_meta(packed), LIMITED) then
+  -- The key of a paused task, which gives no slots.
+  return 0
+end
 local wanted = redis.call('ZLEXCOUNT', HELD, '[' .. key, '(' .. key .. AFTER_KEY)
 local queue = open_queue(CONF, ARGV[1], ARGV[2])
 local slots = read_slots(queue, key)

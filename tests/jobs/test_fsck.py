@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from ropeline.jobs.brokers.redis import RedisBroker
 from ropeline.jobs.fsck import Finding, check_queue
+from ropeline.jobs.payloads.envelope import pack_plain
 from ropeline.jobs.records import Claimed, FinishKind, HandOver, JobState, Limit, NewJob, Progress
 from ropeline.jobs.shapes.chains import id_after
 from ropeline.jobs.shapes.courier import carry
@@ -125,6 +126,17 @@ async def test_a_key_that_was_forgotten_has_the_slots_of_its_jobs_again(ward: Wa
     for _ in range(3):
         await worker.finish(await worker.claim_one(), FinishKind.COMPLETED)
     assert await ward.broker.limit_keys(ward.stage.queue) == 0
+
+
+async def test_jobs_that_a_paused_task_holds_back_are_no_finding(ward: Ward) -> None:
+    body, queue = pack_plain(b"mail", b"[]", 1, 0), ward.stage.queue
+    limited, free = NewJob(new_id(), body, limit=Limit(b"k" * 16, most=1)), NewJob(new_id(), body)
+    await ward.broker.enqueue(queue, [limited, free])
+    await ward.broker.pause(queue, reason="its server is away", task=b"mail")
+    assert await ward.stage.worker().claim(5) == []
+    assert [await ward.stage.state(job.id) for job in (limited, free)] == [JobState.HELD] * 2
+    await ward.heals()
+    assert [await ward.stage.state(job.id) for job in (limited, free)] == [JobState.HELD] * 2
 
 
 async def test_jobs_that_come_and_go_while_slots_are_counted_are_no_finding(ward: Ward) -> None:

@@ -5,7 +5,8 @@
 -- claim_jobs(queue, worker, claim): leases up to `claim.most` jobs, one of them a suspect if `claim.suspects`, under one fence, and holds
 -- back those whose task is paused;
 -- for each its id, attempts, lost and the wall ms since when it was pending; and their bodies. A reply carries a MiB of bodies at most, but one job.
-local MOST_BYTES = 1048576
+-- A job of a limit key counts as two: its claim, and the end that follows it and hands its slot on, cost as much.
+local MOST_BYTES, MOST_WEIGHT = 1048576, 64
 
 local function claim_jobs(queue, worker, claim)
   local found, from_suspects = places.next_jobs(claim)
@@ -19,7 +20,7 @@ local function claim_jobs(queue, worker, claim)
   end
   local bodies, metas = redis.call('HMGET', BODY, unpack(ids)), redis.call('HMGET', META, unpack(ids))
   queue.fence = math.max(queue.now_us, queue.fence + 1)
-  local active, kept, held_back, bytes, taken = {}, {}, {}, 0, 0
+  local active, kept, held_back, bytes, weight, taken = {}, {}, {}, 0, 0, 0
   local ends = queue.clock + claim.lease
   -- A plain job's meta differs from the next one's by its score and its bytes alone.
   local plain_head = struct.pack('<BHHd', 0, 0, 0, queue.fence)
@@ -32,7 +33,8 @@ local function claim_jobs(queue, worker, claim)
         size = size + redis.call('HSTRLEN', LARGE_BODY, id)
       end
       bytes = bytes + size
-      if bytes > MOST_BYTES and taken > 0 then
+      weight = weight + (is_set(string.byte(body, 1), IS_LIMITED) and 2 or 1)
+      if taken > 0 and (bytes > MOST_BYTES or weight > MOST_WEIGHT) then
         break
       end
       local score, attempts, lost = tonumber(found[index * 2]), 0, 0

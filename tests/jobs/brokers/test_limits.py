@@ -28,6 +28,17 @@ async def test_of_a_key_no_more_are_pending_or_active_than_its_limit(stage: Stag
     assert [job.id for job in await worker.claim(10)] == [jobs[2]]
 
 
+async def test_a_claim_brings_half_as_many_jobs_of_keys_and_says_that_there_are_more(stage: Stage) -> None:
+    keyed = [await stage.enqueue(limit=Limit(bytes((number,)) * 16, most=1), priority=9) for number in range(40)]
+    plain = [await stage.enqueue() for _ in range(40)]
+    worker = stage.worker()
+    first, second = await worker.step(claim=64), await worker.step(claim=64)
+    assert [job.id for job in first.claimed] == keyed[:32]
+    assert first.more
+    assert [job.id for job in second.claimed] == keyed[32:] + plain
+    assert not second.more
+
+
 @pytest.mark.parametrize("end", [FinishKind.COMPLETED, FinishKind.DEAD, FinishKind.PARK, FinishKind.CANCELLED])
 async def test_each_end_of_a_run_hands_the_slot_to_the_next(stage: Stage, end: FinishKind) -> None:
     first, second = [await stage.enqueue(limit=Limit(KEY, most=1)) for _ in range(2)]
@@ -292,7 +303,7 @@ async def test_any_number_that_may_go_at_once_goes_in_a_few_steps(stage: Stage) 
     assert 0 < reply.next_due <= reply.now, "the next step has something to do"
     await worker.step()
     assert await held(stage) == []
-    claimed = await worker.claim(64)
+    claimed = await worker.claim(64) + await worker.claim(64)
     assert claimed[0].id == first
     assert len(claimed) == 51
 
