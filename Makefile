@@ -55,6 +55,8 @@ fuzz_small := --requests 5000
 fuzz_large := --requests 100000
 kills_small := --workers 10 --servers 2 --replies 10
 kills_large := --workers 500 --servers 200 --replies 300
+depth_small := --pending 20000 --held 5000 --each 2000 --turns 40
+depth_large := --pending 1000000 --held 200000 --each 20000 --turns 200
 
 .PHONY: campaign
 campaign: $(READY) ## random visitors, outages and edits, replayed against a model (SIZE=large)
@@ -71,6 +73,10 @@ fuzz: $(READY) ## hostile requests through both HTTP parsers (SIZE=large)
 .PHONY: kills
 kills: $(READY) ## jobs under SIGKILL of workers, server and replies: nothing acknowledged is lost (SIZE=large)
 	$(BIN)/python -m loadtests.kills $(kills_$(SIZE)) $(ARGS)
+
+.PHONY: depth
+depth: $(READY) ## what each script of the job engine costs in a deep queue, and what jobs leave in memory (SIZE=large)
+	$(BIN)/python -m loadtests.depth $(depth_$(SIZE)) $(ARGS)
 
 .PHONY: load
 load: $(READY) ## a crowd on the demo, its promises checked while it stands in line (SIZE=large)

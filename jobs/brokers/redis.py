@@ -101,7 +101,7 @@ _JOINED: Final = 32
 _SHAPED: Final = _PART | _JOINED
 _OUTCOMES_A_CALL: Final = 64
 # No call may hold up the others for longer than two milliseconds.
-_PURGED_A_CALL: Final = 100
+_PURGED_A_CALL: Final = 50
 _REQUEUED_A_CALL: Final = 50
 _VIEWED_A_CALL: Final = 50
 _TAKEN_OVER_A_CALL: Final = 100
@@ -394,7 +394,8 @@ class RedisBroker:
         check_purge(state, limit)
         if ids:
             check_ids(ids)
-            return await self.scripts(queue).purge(state=state.value, limit=1, ids=ids)
+            chunks = [ids[first : first + _PURGED_A_CALL] for first in range(0, len(ids), _PURGED_A_CALL)]
+            return sum([await self.scripts(queue).purge(state=state.value, limit=1, ids=chunk) for chunk in chunks])
         removed = 0
         while removed < limit:
             most = min(limit - removed, _PURGED_A_CALL)

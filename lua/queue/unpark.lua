@@ -55,8 +55,7 @@ for index = 1, #found, 2 do
 end
 local metas = #ids > 0 and redis.call('HMGET', META, unpack(ids)) or {}
 for index, id in ipairs(ids) do
-  local meta = unpack_meta(metas[index])
-  if meta.reason ~= ARGV[3] then
+  if not metas[index] or not has_reason(metas[index], ARGV[3]) then
     after = struct.pack('<d', tonumber(found[index * 2])) .. id
   elseif moved == most then
     is_last = false
@@ -65,6 +64,7 @@ for index, id in ipairs(ids) do
     local body = redis.call('HGET', BODY, id)
     redis.call('ZREM', PARKED, id)
     if body then
+      local meta = unpack_meta(metas[index])
       meta.reason = ''
       set_off(queue, id, body, meta, queue.now)
       moved = moved + 1

@@ -26,3 +26,9 @@ end
 local function has_flag(meta, flag)
   return math.floor(meta.flags / flag) % 2 == 1
 end
+
+-- has_reason(packed, reason): whether that is the job's reason: of a parked one its task type.
+local function has_reason(packed, reason)
+  local from = UNIQUE_LENGTH + 1 + string.byte(packed, UNIQUE_LENGTH)
+  return string.byte(packed, from) == #reason and string.sub(packed, from + 1, from + #reason) == reason
+end
