@@ -112,13 +112,15 @@ def _chunks(drafts: Sequence[JobDraft[Any]], room: int) -> list[tuple[str, list[
     `room`: bytes that each job takes besides its body.
     """
     chunks: list[tuple[str, list[int]]] = []
-    open_: dict[str, tuple[list[int], int]] = {}
+    open_: dict[str, tuple[list[int], int, int]] = {}
     for place, draft in enumerate(drafts):
         size = len(draft.job.body) + room
-        places, total = open_.get(draft.queue) or ([], 0)
-        if not places or len(places) == LARGEST_ENQUEUE or total + size > _LARGEST_CALL:
-            places, total = [], 0
+        # A job with a limit asks for its slot, which takes the store twice as long.
+        share = 1 if draft.job.limit is None else 2
+        places, total, shares = open_.get(draft.queue) or ([], 0, 0)
+        if not places or shares + share > LARGEST_ENQUEUE or total + size > _LARGEST_CALL:
+            places, total, shares = [], 0, 0
             chunks.append((draft.queue, places))
         places.append(place)
-        open_[draft.queue] = places, total + size
+        open_[draft.queue] = places, total + size, shares + share
     return chunks

@@ -28,6 +28,8 @@ _LONGEST_PAUSE: Final = 1.0
 _SAID_AGAIN_AFTER: Final = 60.0
 # Bytes of results and errors: with the rest, a call stays below 1 MiB.
 _LARGEST_CALL: Final = 768 * 1024
+# Finishes and the jobs that they hand over, so that no call holds up the others for more than two milliseconds.
+_MOST_WORK: Final = 2 * LARGEST_STEP
 
 _Ended: TypeAlias = tuple[Run, Finish]
 
@@ -251,14 +253,15 @@ class Lane:
             terms.on_reply(self, queue, claim, reply)
 
     def _take_finishes(self, queue: str) -> list[_Ended]:
-        """What the next call of a queue carries: at most 64 finishes, and few enough of large ones."""
+        """What the next call of a queue carries: at most 64 finishes, and few enough of large ones and of those that hand over jobs."""
         waiting = self._finishes.pop(queue, [])
-        many, size = 0, 0
+        many = size = work = 0
         for _, finish in waiting[:LARGEST_STEP]:
             size += len(finish.result) + len(finish.error)
             shaped = finish.hand_over if finish.split is None else finish.split.parts
             size += sum(len(job.body) for _, jobs in shaped for job in jobs)
-            if many and size > _LARGEST_CALL:
+            work += 1 + sum(len(jobs) for _, jobs in shaped)
+            if many and (size > _LARGEST_CALL or work > _MOST_WORK):
                 break
             many += 1
         if many < len(waiting):

@@ -33,8 +33,10 @@ __all__ = ["call_as_workers"]
 
 _FIRST: Final = 9
 """The priority of jobs that are to be claimed before the million."""
-# As much as a worker sends in one call.
+# As much as a worker or a producer sends in one call.
 _RESULTS_A_CALL: Final = 3
+_SPLITS_A_CALL: Final = 42
+_LIMITED_A_CALL: Final = 50
 _LARGE_RESULT: Final = b"\1" + b"1" * (256 * 1024 - 1)
 _LARGE_BODY: Final = pack_plain(b"depth", b"x" * LARGEST_PAYLOAD, 1, 0)
 _LARGE_AT_ONCE: Final = 100
@@ -60,8 +62,8 @@ async def _produce(filled: Filled, times: ServerTimes, turns: int) -> None:
     await enqueue("100 jobs", plain_job)
     await enqueue("100 scheduled", lambda: plain_job(delay=DAY))
     await enqueue("100 unique", lambda: plain_job(unique=os.urandom(16)))
-    await enqueue("100 of the deep key", lambda: plain_job(limit=Limit(DEEP_KEY, most=1)))
-    await enqueue("100 of keys of their own", lambda: plain_job(limit=Limit(os.urandom(16), most=1)))
+    await enqueue("50 of the deep key", lambda: plain_job(limit=Limit(DEEP_KEY, most=1)), _LIMITED_A_CALL)
+    await enqueue("50 of keys of their own", lambda: plain_job(limit=Limit(os.urandom(16), most=1)), _LIMITED_A_CALL)
 
 
 async def _work(filled: Filled, times: ServerTimes, turns: int) -> None:
@@ -90,7 +92,7 @@ async def _end_runs(filled: Filled, times: ServerTimes, turns: int) -> None:
     await _ends(filled, times, "64 handed back", turns, _handed_back)
     await _ends(filled, times, "64 dead", turns, dead)
     await _ends(filled, times, "64 parked", turns, parked(SECOND_TYPE))
-    await _ends(filled, times, "64 split in two", turns, split_in(2))
+    await _ends(filled, times, "42 split in two", turns, split_in(2), many=_SPLITS_A_CALL)
     await _ends(filled, times, "one split in 1,000", turns // 4, split_in(1000), many=1)
     await _ends(filled, times, "3 completed with 256 KiB", turns // 4, _with_much, many=_RESULTS_A_CALL)
     keys = [Limit(os.urandom(16), most=65_535) for _ in range(LARGEST_STEP)]

@@ -19,7 +19,7 @@ from ropeline.jobs.app import Jobs
 from ropeline.jobs.brokers.memory import MemoryBroker
 from ropeline.jobs.context import JobContext, running
 from ropeline.jobs.errors import Conflict, OutcomeUnknown, PartlyEnqueued, PayloadTooLarge, QueueFull, UnknownTask
-from ropeline.jobs.options import LARGEST_PAYLOAD, Unique
+from ropeline.jobs.options import LARGEST_PAYLOAD, Concurrency, Unique
 from ropeline.jobs.payloads.envelope import Envelope, unpack
 from ropeline.jobs.records import Enqueued, EnqueueResult, JobState, NewJob
 from ropeline.jobs.task import AsyncTask, SyncTask, Task
@@ -428,6 +428,12 @@ async def test_many_jobs_travel_a_mebibyte_at_a_time(app: Jobs, broker: Counting
     await app.enqueue_many(task.build("x" * size) for size in (600_000, 400_000, 400_000, 900_000, 10))
     assert [count for _, count, _ in broker.calls] == [2, 1, 2]
     assert all(size <= 1024 * 1024 for _, _, size in broker.calls)
+
+
+async def test_many_jobs_with_a_limit_travel_fifty_at_a_time(app: Jobs, broker: CountingBroker) -> None:
+    task = app.task(limit=Concurrency(by=("number",), most=1))(lambda number: None)
+    await app.enqueue_many(task.build(number) for number in range(120))
+    assert [count for _, count, _ in broker.calls] == [50, 50, 20]
 
 
 async def test_many_jobs_keep_their_order_in_their_queue(app: Jobs, confirm: Task[[int], str]) -> None:

@@ -17,6 +17,7 @@ from ropeline.jobs.context import JobContext, current_job
 from ropeline.jobs.errors import Cancelled, Discard, Retry, Snooze
 from ropeline.jobs.handle import JobHandle
 from ropeline.jobs.records import JobState, JobView, NewJob
+from ropeline.jobs.shapes.split import Split
 from ropeline.jobs.worker import Worker, WorkerSettings
 from ropeline.jobs.worker.handlers import LARGEST_ERROR, LARGEST_RESULT, TaskHandlers, error_text
 from ropeline.lua.errors import ConfigurationError
@@ -308,6 +309,30 @@ async def test_many_large_results_travel_in_several_calls(app: Jobs, broker: Mem
         await wait_until(lambda: broker.queue("default").counters["completed"] == 20)
     assert max(sizes) < 1024 * 1024
     assert sum(sizes) > 20 * LARGEST_RESULT // 2
+
+
+async def test_ends_that_hand_over_many_jobs_travel_in_several_calls(app: Jobs, broker: MemoryBroker) -> None:
+    @app.task
+    async def part(number: int) -> None: ...
+
+    @app.task
+    async def whole() -> Split[Any]:
+        return Split([part.build(number) for number in range(9)])
+
+    handed: list[int] = []
+    step = broker.step
+
+    async def watched(queue: str, **options: Any) -> Any:
+        splits = [finish.split.total for finish in options.get("finishes", ()) if finish.split is not None]
+        handed.append(len(splits) + sum(splits))
+        return await step(queue, **options)
+
+    broker.step = watched  # type: ignore[method-assign]
+    await app.enqueue_many(whole.build() for _ in range(60))
+    async with working(app, WorkerSettings(concurrency=128)):
+        await wait_until(lambda: broker.queue("default").counters["completed"] == 60 * 10)
+    assert sum(handed) == 60 * 10
+    assert max(handed) <= 128
 
 
 async def test_a_back_off_that_fails_does_not_lose_the_job(app: Jobs, caplog: pytest.LogCaptureFixture) -> None:
