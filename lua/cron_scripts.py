@@ -122,9 +122,9 @@ class CronScripts(Scripts):
         last = {name.decode(): int(tick) for name, tick in zip(ticks[::2], ticks[1::2], strict=True)}
         return CronState(now, changes, last, None)
 
-    async def view(self, names: Sequence[str]) -> list[StoredCron | None]:
+    async def definitions(self, names: Sequence[str]) -> list[StoredCron | None]:
         """Of 1 to 100 names the first ones' definitions, as many as 256 KiB hold, one at least; None for one that has none."""
-        found = await self._run(load_script("cron/view"), self._cron, *names)
+        found = await self._run(load_script("cron/definitions"), self._cron, *names)
         return [
             _unpack(name, packed) if packed else None for name, packed in zip(names[: len(found)], found, strict=True)
         ]

@@ -69,7 +69,7 @@ class RedisCronStore:
         # Whoever changes one meanwhile raises the count above the one that is answered with here, and is met by the next reading.
         names, found = list(state.ticks), list[StoredCron | None]()
         while len(found) < len(names):
-            found += await scripts.view(names[len(found) : len(found) + _VIEWED_A_CALL])
+            found += await scripts.definitions(names[len(found) : len(found) + _VIEWED_A_CALL])
         return state._replace(stored=[stored for stored in found if stored is not None])
 
     async def fire(self, cron: CronJob, version: int, tick: int, trace: Mapping[str, str] = NO_TRACE) -> Fired:

@@ -65,7 +65,7 @@ class StreamsBroker(RedisBroker):
         following, more = f"{stream}-{entry.decode()}", []
         while stream >= 0 and not more:
             stream, entry, more = await scripts.list(state=state, limit=1, stream=stream, entry=entry)
-        stored = await scripts.view(ids) if ids else []
+        stored = await self._stored(queue, ids)
         views = [await self._view(queue, id_, job) for id_, job in zip(ids, stored, strict=True) if job.state == state]
         return Page(views, following if more else "")
 

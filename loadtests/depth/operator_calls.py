@@ -116,7 +116,9 @@ async def _schedule(filled: Filled, times: ServerTimes, turns: int) -> None:
     async def remove(turn: int) -> None:
         await store.remove(QUEUE, f"cron:{turn:04}")
 
-    await times.measure("cron/read and cron/view, 1,000 that nobody has seen", turns, lambda _: store.read(QUEUE))
+    await times.measure(
+        "cron/read and cron/definitions, 1,000 that nobody has seen", turns, lambda _: store.read(QUEUE)
+    )
     await times.measure("cron/read, 1,000 that are known", turns, lambda _: store.read(QUEUE, known=state.changes))
     await times.measure("cron/define", turns, redefine)
     await times.measure("cron/fire", turns, fire)

@@ -36,7 +36,7 @@ KEYS     1 body       hash    id -> head and what the worker needs
 ARGV     1 now        us      empty: the server's time
          2 run        text    empty: the server's run id
          3 state      text    dead, completed, cancelled, parked, scheduled or retry
-         4 limit      int     1 to 1,000; the oldest of them, unless ids are given
+         4 limit      int     1 to 100; the oldest of them, unless ids are given
          5 id         16 bytes, 1 to 100 times: these alone; empty: no ids are given
 RETURNS  how many were removed
 COST     O(count * log N)

@@ -36,7 +36,9 @@ KEYS     1 body       hash    id -> head and what the worker needs
 ARGV     1 now        us      empty: the server's time
          2 run        text    empty: the server's run id
          3 task       text
-RETURNS  how many, at most 100
-COST     O(parked of other types + count * log N), 1,000 looked at
+         4 most       int     1 to 100
+         5 after      packed  what an earlier call answered with; empty: from the oldest on
+RETURNS  how many; and what the next call goes on after: since when the last job is parked that was left (f64), and its id; empty at the end
+COST     O(250 + count * log N): no more are looked at
 ]]
 --- @body "queue/unpark"

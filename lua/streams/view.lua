@@ -33,8 +33,8 @@ KEYS     1 body       hash    id -> head and what the worker needs
          30 pending1   stream
          31 pending0   stream
          32 suspects   stream  the same of those that have lost a lease
-ARGV     1 id         16 bytes, 1 to 1,000 times
-RETURNS  for each, in order: state (empty when the queue does not have it), score, meta (packed, see unpack_meta in queue_scripts.py), the
+ARGV     1 id         16 bytes, 1 to 50 times
+RETURNS  for the first of them, as many as a MiB of bodies and results holds, one at least, in order: state (empty when the queue does not have it), score, meta (packed, see unpack_meta in queue_scripts.py), the
          body's head and what the worker needs of it, result
 COST     O(count * log N)
 ]]

@@ -238,7 +238,7 @@ async def call_cron(cron: CronScripts) -> None:
     assert defined == (DefineResult.WRITTEN, 1)
     state = await cron.read()
     assert (list(state.ticks), state.changes) == (["nightly"], 1)
-    assert await cron.view(["nightly", "none"]) == [StoredCron("nightly", 1, "@daily", b"anything"), None]
+    assert await cron.definitions(["nightly", "none"]) == [StoredCron("nightly", 1, "@daily", b"anything"), None]
     tick = state.ticks["nightly"] + 1
     job = pack_job(os.urandom(16), b"body")
     fired = await cron.fire(name="nightly", version=2, tick=tick, late=0, job=job)

@@ -55,7 +55,7 @@ FLAGS = {
     "queue/depths": "flags=no-writes",
     "queue/view": "flags=no-writes",
     "cron/read": "flags=no-writes",
-    "cron/view": "flags=no-writes",
+    "cron/definitions": "flags=no-writes",
     "lock/view": "flags=no-writes",
 }
 

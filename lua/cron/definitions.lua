@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 --[[
-view: definitions of cron jobs, changing nothing.
+definitions: what cron jobs are, changing nothing.
 KEYS     1 cron   hash  name -> version, schedule, definition; the empty name -> count of changes
          2 ticks  hash  name -> last tick, wall ms
 ARGV     1 name   text  1 to 100 times
