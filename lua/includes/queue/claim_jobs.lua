@@ -33,7 +33,7 @@ local function claim_jobs(queue, worker, claim)
         size = size + redis.call('HSTRLEN', LARGE_BODY, id)
       end
       bytes = bytes + size
-      weight = weight + (is_set(string.byte(body, 1), IS_LIMITED) and 2 or 1)
+      weight = weight + (flags > 0 and is_set(flags, IS_LIMITED) and 2 or 1)
       if taken > 0 and (bytes > MOST_BYTES or weight > MOST_WEIGHT) then
         break
       end
