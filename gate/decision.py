@@ -59,3 +59,23 @@ class Decision(NamedTuple):
     head: LineHead | None = None
     position: int = -1
     wait: tuple[int, int] | None = None
+
+    @property
+    def seconds_until_start(self) -> int | None:
+        """In a pre-queue: how long until visitors are let in, by the server's clock when the line was looked at; else None."""
+        phase = None if self.tenant is None else self.tenant.phase
+        if phase is None or phase.event is None or not phase.is_prequeue or self.head is None:
+            return None
+        return _seconds_until(phase.event.starts_at, self.head)
+
+    @property
+    def seconds_until_end(self) -> int | None:
+        """While an event lasts, its pre-queue included: how long it goes on, counted as above; else None."""
+        phase = None if self.tenant is None else self.tenant.phase
+        if phase is None or phase.event is None or self.head is None:
+            return None
+        return _seconds_until(phase.event.ends_at, self.head)
+
+
+def _seconds_until(moment: int, head: LineHead) -> int:
+    return max(0, moment - head.now // 1_000_000)

@@ -78,6 +78,21 @@ class Directory:
             self._reloads[name] = task
             task.add_done_callback(lambda _: self._reloads.pop(name, None))
 
+    def turn(self, name: str) -> None:
+        """A reply has shown that an event of the tenant opens, starts or ends."""
+        known = self.tenants.get(name)
+        if known is not None:
+            tenant = self.tenants[name] = known.turned()
+            event = tenant.phase.event
+            _log.info(
+                "tenant %s: %s",
+                name,
+                "no event"
+                if event is None
+                else f"event {event.name}{', pre-queue' if tenant.phase.is_prequeue else ''}",
+            )
+            self._route()
+
     def revoke(self, name: str, ids: Sequence[bytes]) -> None:
         """Sessions of the tenant were revoked: they pass no more, whatever else becomes of the store."""
         tenant = self.tenants.get(name)
@@ -123,6 +138,7 @@ class Directory:
             if known is None:
                 tenant = Tenant.first(stored, self._store.scripts(name), deadline=self._deadline)
                 tenant.line.on_stale = partial(self.notice, name)
+                tenant.line.on_turn = partial(self.turn, name)
             elif stored.version > known.version:
                 tenant = known.replaced(stored)
             elif stored.generation > known.line.settings.generation:
@@ -132,4 +148,7 @@ class Directory:
             self.tenants[name] = tenant
             changed = True
         if changed:
-            self.router = Router([(tenant.settings.routes, tenant) for tenant in self.tenants.values()])
+            self._route()
+
+    def _route(self) -> None:
+        self.router = Router([(tenant.settings.routes, tenant) for tenant in self.tenants.values()])

@@ -205,6 +205,8 @@ def to_plain(instance: object) -> dict[str, object]:
 def _plain_value(value: object) -> object:
     if isinstance(value, tuple):
         return [_plain_value(item) for item in value]
+    if isinstance(value, Mapping):
+        return dict(value)
     return value if isinstance(value, str | int | float) else to_plain(value)
 
 

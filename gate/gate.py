@@ -170,6 +170,9 @@ class Gate:
             head, outcome = await tenant.line.visit(visit)
         except StoreError as error:
             return self._without_store(tenant, ticket, may_mend=error.retryable)
+        if tenant.turn != tenant.line.turn:
+            # An event has opened, started or ended, and this answer is of after that.
+            tenant = self.directory.tenants.get(tenant.name, tenant)
         return self._tell(tenant, ticket, fresh, head, outcome)
 
     async def leave(self, tenant: Tenant, ticket: Ticket, *, closing: bool) -> bool:

@@ -80,7 +80,7 @@ class Keeper:
         tenant = self._directory.tenants[name]
         line = tenant.line
         head = line.head
-        is_idle = head is None or head.active + head.waiting == 0
+        is_idle = (head is None or head.active + head.waiting == 0) and not (line.is_stale or line.is_turn_near)
         if line.breaker.is_open or (is_idle and turn % _IDLE_EVERY):
             return
         async with _undisturbed(f"the tick of tenant {name}"):

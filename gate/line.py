@@ -20,7 +20,7 @@ from ropeline.gate.deadline import within
 from ropeline.gate.ids import new_id
 from ropeline.gate.tickets import Ticket
 from ropeline.lua.errors import StoreError
-from ropeline.lua.line_settings import LineSettings
+from ropeline.lua.line_settings import LineSettings, Turn
 from ropeline.lua.results import LineHead, Outcome, StaleSettings
 from ropeline.lua.scripts import LineScripts
 from ropeline.lua.visits import Departure, Visit
@@ -29,6 +29,7 @@ __all__ = ["Line", "SettingsCopy", "ticket_visit"]
 
 _VISIT_CALLS: Final = 2
 _LEAVE_CALLS: Final = 1
+_NEAR: Final = 10.0
 _REVOKED_REMEMBERED: Final = 10_000
 _REVOKED_A_CALL: Final = 100
 
@@ -36,16 +37,20 @@ _REVOKED_A_CALL: Final = 100
 class SettingsCopy:
     """The newest settings of a tenant that this process knows, ready to be written back into a store that lost them.
 
-    `version` and `generation` as in LineScripts; `text` is the settings as JSON, `numbers` their part for the scripts.
+    `version` and `generation` as in LineScripts; `text` is the settings as JSON, `numbers` their part for the scripts,
+    `turns` what that becomes later.
     """
 
-    __slots__ = ("generation", "numbers", "text", "version")
+    __slots__ = ("generation", "numbers", "text", "turns", "version")
 
-    def __init__(self, version: int, generation: int, text: str, numbers: LineSettings) -> None:
+    def __init__(
+        self, version: int, generation: int, text: str, numbers: LineSettings, turns: Sequence[Turn] = ()
+    ) -> None:
         self.version = version
         self.generation = generation
         self.text = text
         self.numbers = numbers
+        self.turns = turns
 
 
 class Line:
@@ -63,6 +68,11 @@ class Line:
         self.revoked: OrderedDict[bytes, None] = OrderedDict()
         self.on_stale: Callable[[], object] | None = None
         """Called when a reply shows that the store has newer settings, or another flush generation, than this process."""
+        self.turn = 0
+        """The server's time (us) from which the settings in force are, as a reply said last."""
+        self.on_turn: Callable[[], object] | None = None
+        """Called when a reply shows that other settings of the tenant are in force."""
+        self._server_time = 0
         self._untold: dict[bytes, None] = {}
         self.breaker = Breaker(scripts.tenant, self.tick)
         self._clock_known_at = 0.0
@@ -89,6 +99,14 @@ class Line:
         return head is not None and (
             head.version != self.settings.version or head.generation != self.settings.generation
         )
+
+    @property
+    def is_turn_near(self) -> bool:
+        """Whether other settings may be in force since the last reply, or will be within seconds."""
+        if not self._server_time:
+            return bool(self.settings.turns)
+        soon = self._server_time + (time.monotonic() - self._clock_known_at + _NEAR) * 1_000_000
+        return any(self.turn < turn.at * 1_000_000 <= soon for turn in self.settings.turns)
 
     @property
     def known_clock(self) -> int:
@@ -118,6 +136,11 @@ class Line:
         if reply is None:
             if self.head is not None:
                 await self.give_back()
+            elif self.settings.turns:
+                # Nobody has visited yet, and for as long as the tenant is suspended nobody will.
+                status = await within(self.deadline, self.scripts.status())
+                if status is not None:
+                    self._note(status.head)
             return False
         head, has_more = reply
         self._remember(head)
@@ -167,6 +190,8 @@ class Line:
                 version=copy.version,
                 settings=copy.text,
                 numbers=copy.numbers,
+                turns=copy.turns,
+                reached=self._server_time,
                 generation=copy.generation,
                 caller_clock=self.known_clock,
             ),
@@ -213,13 +238,21 @@ class Line:
         if known is not None and (head.epoch, head.sequence) < (known.epoch, known.sequence):
             return
         self.head = head
-        self._clock_known_at = time.monotonic()
+        self._note(head)
         if self.is_stale and self.on_stale is not None:
             self.on_stale()
         if known is not None and head.epoch != known.epoch and self.revoked:
             task = asyncio.create_task(self._give_back_revoked_later())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _note(self, head: LineHead) -> None:
+        self._clock_known_at = time.monotonic()
+        self._server_time = max(self._server_time, head.now)
+        if head.turn != self.turn:
+            self.turn = head.turn
+            if self.on_turn is not None:
+                self.on_turn()
 
     async def _give_back_revoked_later(self) -> None:
         try:

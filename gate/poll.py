@@ -35,6 +35,14 @@ class PollPolicy:
         """For a client whose place counts only once it has come back: one to three seconds."""
         return self._confirm * (1 + 2 * self._rng())
 
+    def prequeue(self, until_start: float) -> float:
+        """For a visitor before the start of an event, which is that many seconds away.
+
+        Who would ask after the start anyhow asks within a third of the ceiling from it: soon, and not all at once.
+        """
+        spread = self._ceiling / 3 * self._rng()
+        return min(self.idle(), max(self._floor, until_start) + spread)
+
     def idle(self) -> float:
         """While asking sooner changes nothing: the tenant is paused or recovering, the store is gone, the tab is hidden."""
         return self._ceiling * (1 + _JITTER * self._rng())

@@ -22,6 +22,7 @@ from ropeline.pages import (
     CookiesRefusedPage,
     Page,
     PausedPage,
+    PrequeuePage,
     RefusedPage,
     Renderer,
     SessionEndedPage,
@@ -64,7 +65,7 @@ class Response(NamedTuple):
 class _Desk:
     """What answers for one version of a tenant's settings are made with."""
 
-    version: int
+    tenant: Tenant
     status: StatusText
     poll: PollPolicy
     status_path: str
@@ -194,6 +195,9 @@ class Responder:
         if kind is Kind.QUEUED and decision.ticket is not None:
             if decision.ticket.state is TicketState.UNCONFIRMED:
                 return desk.poll.unconfirmed()
+            until_start = decision.seconds_until_start
+            if until_start is not None:
+                return desk.poll.prequeue(until_start)
             if head is not None and not head.closed and decision.position > 0:
                 wait = decision.wait
                 return desk.poll.waiting(None if wait is None else (wait[0] + wait[1]) / 2, decision.position)
@@ -226,6 +230,26 @@ class Responder:
         known = decision.position > 0
         now = decision.head.now if decision.head is not None else 0
         state = state_of(decision)
+        return_url = _return_url(request)
+        confirm_url = desk.confirm_path + _in_query(return_url) if state == "unconfirmed" else None
+        event, until_start = tenant.phase.event, decision.seconds_until_start
+        if event is not None and until_start is not None:
+            return PrequeuePage(
+                tenant_name=settings.title,
+                language=language,
+                asset_prefix=self.prefix,
+                status_url=desk.status_path,
+                refresh_seconds=refresh,
+                heartbeat_seconds=settings.poll.ceiling,
+                place_held_seconds=place_held_seconds(decision),
+                leave_url=desk.leave_path,
+                return_url=return_url,
+                confirm_url=confirm_url,
+                is_unconfirmed=state == "unconfirmed",
+                starts_at=datetime.fromtimestamp(event.starts_at, UTC),
+                seconds_until_start=until_start,
+                is_shuffled=False,
+            )
         if state == "paused":
             return PausedPage(
                 tenant_name=settings.title,
@@ -239,9 +263,8 @@ class Responder:
                 place_held_seconds=place_held_seconds(decision),
                 updated_at=datetime.fromtimestamp(now // 1_000_000, UTC),
                 leave_url=desk.leave_path,
-                return_url=_return_url(request),
+                return_url=return_url,
             )
-        return_url = _return_url(request)
         return WaitingPage(
             tenant_name=settings.title,
             language=language,
@@ -255,7 +278,7 @@ class Responder:
             updated_at=datetime.fromtimestamp(now // 1_000_000, UTC),
             leave_url=desk.leave_path,
             return_url=return_url,
-            confirm_url=desk.confirm_path + _in_query(return_url) if state == "unconfirmed" else None,
+            confirm_url=confirm_url,
             state="unconfirmed" if state == "unconfirmed" else "recovering" if state == "recovering" else "waiting",
             wait_low_seconds=None if decision.wait is None else decision.wait[0],
             wait_high_seconds=None if decision.wait is None else decision.wait[1],
@@ -263,12 +286,12 @@ class Responder:
 
     def _desk(self, tenant: Tenant) -> _Desk:
         desk = self._desks.get(tenant.name)
-        if desk is None or desk.version != tenant.version:
+        if desk is None or desk.tenant is not tenant:
             query = f"?tenant={tenant.name}"
             status_path = f"{self.prefix}status{query}"
             desk = self._desks[tenant.name] = _Desk(
-                tenant.version,
-                StatusText(tenant.settings, status_path),
+                tenant,
+                StatusText(tenant, status_path),
                 PollPolicy(tenant.settings),
                 status_path,
                 f"{self.prefix}leave{query}",

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ropeline.gate.decision import Decision, Kind
-from ropeline.gate.settings import TenantSettings
+from ropeline.gate.tenant import Tenant
 from ropeline.gate.tickets import TicketState
 
 __all__ = ["StatusText", "place_held_seconds", "state_of"]
@@ -24,12 +24,14 @@ def state_of(decision: Decision) -> str:
     """The one word for what a visitor's client has to know."""
     kind, tenant = decision.kind, decision.tenant
     if kind is Kind.QUEUED:
-        if tenant is not None and tenant.settings.paused:
+        in_prequeue = tenant is not None and tenant.phase.is_prequeue
+        if tenant is not None and tenant.settings.paused and not in_prequeue:
             return "paused"
-        if decision.head is not None and decision.head.recovering:
+        if decision.head is not None and decision.head.recovering and not in_prequeue:
             return "recovering"
-        unconfirmed = decision.ticket is not None and decision.ticket.state is TicketState.UNCONFIRMED
-        return "unconfirmed" if unconfirmed else "waiting"
+        if decision.ticket is not None and decision.ticket.state is TicketState.UNCONFIRMED:
+            return "unconfirmed"
+        return "prequeue" if in_prequeue else "waiting"
     return "admitted" if kind.passes else _STATES[kind]
 
 
@@ -52,13 +54,25 @@ def place_held_seconds(decision: Decision) -> int | None:
     return int(tenant.settings.waiting_ttl + tenant.settings.return_within)
 
 
+def _minutes(minutes: int) -> str:
+    return "1 minute" if minutes == 1 else f"{minutes} minutes"
+
+
+def _until(what: str, seconds: int | None) -> str:
+    """Cloudflare's two fields for the start or the end of an event, which count in minutes."""
+    minutes = 0 if seconds is None else math.ceil(seconds / 60)
+    formatted = "" if seconds is None else _minutes(minutes)
+    return f'"timeUntilEvent{what}":{minutes},"timeUntilEvent{what}Formatted":"{formatted}",'
+
+
 class StatusText:
     """Writes the status of one tenant's visitors; `status_path` as clients are to ask for it again."""
 
     __slots__ = ("_held", "_keepalive", "_second", "_second_text", "_tail")
 
-    def __init__(self, settings: TenantSettings, status_path: str) -> None:
-        method = settings.queueing_method
+    def __init__(self, tenant: Tenant, status_path: str) -> None:
+        settings = tenant.settings
+        method, event = settings.queueing_method, tenant.phase.event
         constant = {
             "queueAll": settings.queue_all,
             "queueingMethod": method,
@@ -66,12 +80,9 @@ class StatusText:
             "isRandomQueue": False,
             "isPassthroughQueue": method == "passthrough",
             "isRejectQueue": method == "reject",
-            "isEventActive": False,
-            "isEventPrequeueing": False,
-            "timeUntilEventStart": 0,
-            "timeUntilEventStartFormatted": "",
-            "timeUntilEventEnd": 0,
-            "timeUntilEventEndFormatted": "",
+            "isEventActive": event is not None and not tenant.phase.is_prequeue,
+            "isEventPrequeueing": tenant.phase.is_prequeue,
+            "eventName": None if event is None else event.name,
             "shuffleAtEventStart": False,
             "waitTime25Percentile": 0,
             "waitTime50Percentile": 0,
@@ -94,11 +105,12 @@ class StatusText:
         state = state_of(decision)
         head, wait, position = decision.head, decision.wait, decision.position
         admitted = decision.kind.passes
+        start, end = decision.seconds_until_start, decision.seconds_until_end
         if wait is None:
             known, minutes, formatted, estimate = "false", 0, "unknown", _NULL
         else:
             known, minutes = "true", math.ceil(wait[1] / 60)
-            formatted = "1 minute" if minutes == 1 else f"{minutes} minutes"
+            formatted = _minutes(minutes)
             estimate = f'{{"low":{wait[0]},"high":{wait[1]}}}'
         in_line = position > 0
         ends: float | str = _NULL
@@ -117,6 +129,7 @@ class StatusText:
             f'"refreshIntervalSeconds":{refresh:.3g},"sessionEndsInSeconds":{ends},'
             f'"keepaliveIntervalSeconds":{self._keepalive if admitted else _NULL},'
             f'"placeHeldSeconds":{held},'
+            f'"secondsUntilEventStart":{_NULL if start is None else start},{_until("Start", start)}{_until("End", end)}'
         )
         return text.encode() + self._tail
 

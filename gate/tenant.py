@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from ropeline.gate.client_address import join_buckets
 from ropeline.gate.cookies import TicketCookie
+from ropeline.gate.events import Phase, phase_at, settings_in
 from ropeline.gate.failures import FailurePolicy
 from ropeline.gate.hosts import Router, normalise_host
 from ropeline.gate.line import Line
@@ -28,10 +29,13 @@ class Tenant:
     """Everything that a request of this tenant needs, built once for each version of its settings.
 
     The line, what is known of recent visits and who has a connection open outlive a change of the settings.
+    `stored`: as the store has it. `phase`, `settings`: what is in force of it, since `turn` (the server's us).
     """
 
+    stored: StoredTenant
+    turn: int
+    phase: Phase
     settings: TenantSettings
-    version: int
     line: Line
     recent: RecentVisits
     presence: Presence
@@ -54,6 +58,10 @@ class Tenant:
         self.line.settings = copy
         return self._build(stored, self.line, self.presence)
 
+    def turned(self) -> Tenant:
+        """The tenant under the settings that are in force by now."""
+        return self._build(self.stored, self.line, self.presence)
+
     def flushed(self, generation: int) -> Tenant:
         """The tenant after a flush: no visit from before it counts."""
         self.line.settings.generation = generation
@@ -61,10 +69,13 @@ class Tenant:
 
     @classmethod
     def _build(cls, stored: StoredTenant, line: Line, presence: Presence) -> Tenant:
-        settings = stored.settings
+        phase = phase_at(stored.settings.events, line.turn / 1_000_000)
+        settings = settings_in(stored.settings, phase)
         return cls(
+            stored=stored,
+            turn=line.turn,
+            phase=phase,
             settings=settings,
-            version=stored.version,
             line=line,
             recent=RecentVisits(settings.recheck_ms / 1000),
             presence=presence,
@@ -79,6 +90,11 @@ class Tenant:
     def name(self) -> str:
         """The tenant's name."""
         return self.settings.name
+
+    @property
+    def version(self) -> int:
+        """Of the stored settings."""
+        return self.stored.version
 
     def trusts_origin(self, request: GateRequest) -> bool:
         """Whether the page that a cross-origin request comes from belongs to the tenant's site.

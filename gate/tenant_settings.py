@@ -7,6 +7,7 @@ the properties in milliseconds are what the store and the tickets count in.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ropeline.gate.events import MOST_EVENTS, Event, check_events
 from ropeline.gate.fields import (
     SLUG,
     Choice,
@@ -165,7 +166,7 @@ class TenantSettings:
         metadata=described(
             Choice(
                 ("fifo", "passthrough", "reject"),
-                instead="random belongs to events, which this version does not have",
+                instead="random belongs to a draw by lot, which this version does not have",
             ),
             "`fifo`: first come, first served. `passthrough`: everybody passes, and is counted. `reject`: there is"
             " no line and nobody new gets in; who is in stays in.",
@@ -290,6 +291,10 @@ class TenantSettings:
             ListOf(Table(Rule), 100), "Which requests pass by the line or are refused; the first that applies decides."
         ),
     )
+    events: tuple[Event, ...] = field(
+        default=(),
+        metadata=described(ListOf(Table(Event), MOST_EVENTS), "Launches: when the line goes by other settings."),
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -297,6 +302,7 @@ class TenantSettings:
             object.__setattr__(self, "title", self.name)
         self._check_times()
         self._check_routes()
+        check_events(self)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, object], *, source: str) -> "TenantSettings":

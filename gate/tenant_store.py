@@ -11,15 +11,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ropeline.gate.events import phases, settings_in
 from ropeline.gate.line import SettingsCopy
 from ropeline.gate.settings import TenantSettings
 from ropeline.lua.calls import CommandClient
 from ropeline.lua.errors import ConfigurationError, RopelineError
-from ropeline.lua.line_settings import LineSettings, Method
+from ropeline.lua.line_settings import LineSettings, Method, Turn
 from ropeline.lua.results import LineHead, Status
 from ropeline.lua.scripts import DirectoryScripts, LineScripts
 
-__all__ = ["ChangedMeanwhile", "RouteTaken", "StoredTenant", "TenantStore", "UnknownTenant", "line_settings"]
+__all__ = [
+    "ChangedMeanwhile",
+    "RouteTaken",
+    "StoredTenant",
+    "TenantStore",
+    "UnknownTenant",
+    "line_settings",
+    "line_turns",
+]
 
 _METHODS = {"fifo": Method.FIFO, "passthrough": Method.PASSTHROUGH, "reject": Method.REJECT}
 
@@ -66,7 +75,8 @@ class StoredTenant:
     def copy(self) -> SettingsCopy:
         """What a gate process keeps to write it back into a store that lost it."""
         text = _encode(self.settings, self.file_digest)
-        return SettingsCopy(self.version, self.generation, text, line_settings(self.settings))
+        numbers, turns = line_settings(self.settings), line_turns(self.settings)
+        return SettingsCopy(self.version, self.generation, text, numbers, turns)
 
 
 class TenantStore:
@@ -118,6 +128,7 @@ class TenantStore:
             version=stored.version,
             settings=_encode(settings, file_digest),
             numbers=line_settings(settings),
+            turns=line_turns(settings),
         )
         if not written.written:
             winner = await self.find(settings.name)
@@ -194,6 +205,11 @@ def line_settings(settings: TenantSettings) -> LineSettings:
         renew=not settings.disable_session_renewal,
         join_limit=settings.join_limit_per_ip,
     )
+
+
+def line_turns(settings: TenantSettings) -> list[Turn]:
+    """What that part becomes with each phase of the tenant's events."""
+    return [Turn(phase.at, line_settings(settings_in(settings, phase))) for phase in phases(settings.events)[1:]]
 
 
 def _encode(settings: TenantSettings, file_digest: str) -> str:

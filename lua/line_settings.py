@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from ropeline.lua.errors import ConfigurationError
 
-__all__ = ["LineSettings", "Method"]
+__all__ = ["LineSettings", "Method", "Turn", "turns_text"]
 
 _HIGHEST = 10**13
 # A hold of nothing would end within the call that gives it.
@@ -56,4 +58,20 @@ class LineSettings:
 
     def numbers(self) -> str:
         """These settings as the JSON object that `configure` takes: name -> whole number."""
-        return json.dumps({name: int(value) for name, value in asdict(self).items()})
+        return json.dumps(_numbers_of(self))
+
+
+class Turn(NamedTuple):
+    """From `at` on, seconds of the server's clock, the line goes by other `numbers`."""
+
+    at: int
+    numbers: LineSettings
+
+
+def turns_text(turns: Sequence[Turn]) -> str:
+    """What the settings of a line become, as the JSON list that `configure` takes; in the order of time."""
+    return json.dumps([{"at": at} | _numbers_of(numbers) for at, numbers in turns])
+
+
+def _numbers_of(settings: LineSettings) -> dict[str, int]:
+    return {name: int(value) for name, value in asdict(settings).items()}

@@ -38,7 +38,7 @@ class LineHead:
     the server's time, us. `active`: sessions called or admitted. `waiting`: sessions in line. `recovering`: the data was
     lost and tickets are coming back; nobody is admitted and no position is known. `closed`: nobody is admitted, for
     whatever reason. `fast`, `slow`: admissions per 1,000 s over the last 20 and 120 s. `samples`: how many ten-second
-    samples these speeds rest on.
+    samples these speeds rest on. `turn`: the server's time (us) from which the settings in force are, 0 always.
     """
 
     version: int
@@ -54,6 +54,7 @@ class LineHead:
     fast: int
     slow: int
     samples: int
+    turn: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,14 @@ from typing import Any
 from ropeline.lua.calls import CommandClient, Scripts, TestClock
 from ropeline.lua.errors import REDIS_ERRORS, StoreFull, store_error
 from ropeline.lua.keys import DirectoryKeys, TenantKeys, changes_channel
-from ropeline.lua.line_settings import LineSettings
+from ropeline.lua.line_settings import LineSettings, Turn, turns_text
 from ropeline.lua.loader import load_script
 from ropeline.lua.results import Configured, Counters, LineHead, Outcome, StaleSettings, Status, Verdict
 from ropeline.lua.visits import Departure, Visit, pack_visits
 
 __all__ = ["DirectoryScripts", "LineScripts"]
 
-_HEAD_LENGTH = 13
+_HEAD_LENGTH = 14
 _VERDICTS = tuple(Verdict)
 
 
@@ -99,6 +99,8 @@ class LineScripts(Scripts):
         version: int,
         settings: str,
         numbers: LineSettings,
+        turns: Sequence[Turn] = (),
+        reached: int = 0,
         generation: int = 0,
         caller_clock: int = 0,
     ) -> Configured:
@@ -107,6 +109,8 @@ class LineScripts(Scripts):
         `expected`: the version that the caller has read, 0 none yet; another one in the store and nothing is written.
         -1: write whenever `version` is the higher one, as a process does that gives lost settings back. `generation`:
         raises a lower flush generation in the store, and empties the line then, whether the settings are written or not.
+        `turns`: what the settings become later, in the order of time. `reached`: the highest server's time (us) that the
+        caller has seen: a turn that was due then is taken, though the server's clock may be behind it.
         """
         message = f"{self.tenant} configure {version}"
         reply = await self._call(
@@ -119,6 +123,8 @@ class LineScripts(Scripts):
             generation,
             settings,
             numbers.numbers(),
+            turns_text(turns),
+            reached,
         )
         return Configured(reply[0] == 1, reply[1], reply[2])
 
@@ -177,9 +183,9 @@ class DirectoryScripts(Scripts):
 
 
 def _head(reply: list[Any]) -> LineHead:
-    version, generation, sequence, epoch, clock, now, active, waiting, recovering, closed, fast, slow, samples = reply[
-        :_HEAD_LENGTH
-    ]
+    version, generation, sequence, epoch, clock, now, active, waiting, recovering, closed, fast, slow, samples, turn = (
+        reply[:_HEAD_LENGTH]
+    )
     return LineHead(
         version,
         generation,
@@ -194,4 +200,5 @@ def _head(reply: list[Any]) -> LineHead:
         fast,
         slow,
         samples,
+        turn,
     )

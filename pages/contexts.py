@@ -34,6 +34,7 @@ _CHECKS: Mapping[str, _Check] = {
     "status_url": _A_PATH,
     "leave_url": _A_PATH,
     "updated_at": (lambda moment: moment.tzinfo is not None, "a datetime with a time zone"),
+    "starts_at": (lambda moment: moment.tzinfo is not None, "a datetime with a time zone"),
     "state": _one_of(get_args(WaitingState)),
     "ending": _one_of(get_args(SessionEnding)),
     "reason": _one_of(get_args(Refusal)),
@@ -86,20 +87,26 @@ class _PollingPage(Page):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _LinePage(_PollingPage):
+class _PlacePage(_PollingPage):
+    """A page for a visitor who keeps something by staying: a place, or the right to one."""
+
+    place_held_seconds: int | None = field(
+        metadata={"help": "How long the place outlives the last sign of the visitor. None: no promise is shown."}
+    )
+    leave_url: str = field(metadata={"help": "Path that the form which gives the place up is posted to."})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LinePage(_PlacePage):
     """A page for a visitor with a place in the line."""
 
     position: int | None = field(
         metadata={"help": "People ahead + 1. None: not known now; the script keeps the last one."}
     )
     users_ahead: int | None = field(metadata={"help": "People ahead. None together with `position`."})
-    place_held_seconds: int | None = field(
-        metadata={"help": "How long the place outlives the last sign of the visitor. None: no promise is shown."}
-    )
     updated_at: datetime = field(
         metadata={"help": "When the position was read; aware. Shown in UTC, by the script in local time."}
     )
-    leave_url: str = field(metadata={"help": "Path that the form which gives the place up is posted to."})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +134,25 @@ class PausedPage(_LinePage):
     """The line while nobody is let in."""
 
     template: ClassVar[str] = "paused.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrequeuePage(_PlacePage):
+    """Before the start of an event: a countdown, and no position."""
+
+    template: ClassVar[str] = "prequeue.html"
+
+    is_unconfirmed: bool = field(metadata={"help": "True: the script confirms the visitor at once."})
+    starts_at: datetime = field(
+        metadata={"help": "When visitors are let in; aware. Shown in UTC, by the script in local time."}
+    )
+    seconds_until_start: int = field(
+        metadata={"help": "By the server's clock. The script counts down from it, and again from each answer."}
+    )
+    is_shuffled: bool = field(
+        metadata={"help": "True: places are drawn by lot at the start; False: they go by arrival."}
+    )
+    confirm_url: str | None = field(default=None, metadata={"help": "As on the waiting page."})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +215,7 @@ class RefusedPage(Page):
 PAGES: tuple[type[Page], ...] = (
     WaitingPage,
     PausedPage,
+    PrequeuePage,
     ClosedPage,
     SessionEndedPage,
     CookiesRefusedPage,

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from .assets import asset
 from .contexts import LOCAL_PATH
-from .texts import Texts
+from .texts import Texts, countdown
 
 
 def read_templates() -> dict[str, str]:
@@ -45,6 +45,8 @@ def make_environment(catalogue: Texts) -> Environment:
         "whole": lambda seconds: max(1, ceil(seconds)),
         "iso": lambda moment: moment.isoformat(timespec="seconds"),
         "clock": _clock,
+        "date": _date,
+        "countdown": countdown,
         "sign": lambda name: getattr(catalogue, name),
     }
     environment.globals = {}
@@ -85,6 +87,10 @@ class _BlockFiller(NodeTransformer):
 def _data_block(words: object) -> Markup:
     # Such a block ends at the first "</", whatever it holds.
     return Markup(json.dumps(words, ensure_ascii=False).replace("<", "\\u003c"))  # noqa: S704
+
+
+def _date(moment: datetime) -> str:
+    return moment.astimezone(UTC).date().isoformat()
 
 
 def _clock(moment: datetime) -> str:

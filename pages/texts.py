@@ -81,6 +81,13 @@ class Texts:
         return self.text("wait_range", low=low, high=high)
 
 
+def countdown(seconds: int) -> str:
+    """A time that is left as a clock shows it: 4:05, 1:00:00, and hours without end."""
+    minutes, rest = divmod(max(0, seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def languages() -> tuple[str, ...]:
     """The languages that have a catalogue, sorted."""
     return tuple(sorted(_PLURAL_CATEGORY))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from loadtests.campaign.blocking import BlockingClient
@@ -14,6 +15,7 @@ from loadtests.campaign.scenario import SCENARIOS, Scenario
 from loadtests.campaign.store import Rewrite, SimulatedStore, Snapshot
 from loadtests.campaign.visitors import Visitor, newest
 from ropeline.lua.errors import StoreError
+from ropeline.lua.line_settings import Turn
 from ropeline.lua.visits import Visit
 
 __all__ = ["Campaign", "CampaignFailed"]
@@ -63,6 +65,7 @@ class Campaign:
         self.step = 0
         self.counts: Counter[str] = Counter()
         self.settings = self.scenario.settings
+        self.turns: Sequence[Turn] = ()
 
     def run(self, steps: int) -> Counter[str]:
         """Make `steps` events and return what was seen, by name; raises CampaignFailed at the first broken promise."""
@@ -136,7 +139,23 @@ class Campaign:
     def _edit(self) -> None:
         edit = self.random.choice(self.scenario.edits)
         self.settings = replace(self.settings, **edit)  # type: ignore[arg-type] # each edit names fields of its own
-        self._oldest_process().configure(self.settings)
+        if self.random.random() < 0.5:
+            self.turns = []
+        self._oldest_process().configure(self.settings, self.turns)
+
+    def _launch(self) -> None:
+        """A launch is planned: nobody is let in before it, and other settings hold while it lasts."""
+        opens = self.store.time.now // _SECOND + self.random.randint(-2, 6)
+        starts = opens + self.random.randint(1, 6)
+        edit = self.random.choice(self.scenario.edits)
+        during = replace(self.settings, **{"closed": False} | dict(edit))  # type: ignore[arg-type] # as in _edit
+        ends = starts + self.random.randint(1, 20)
+        self.turns = [
+            Turn(opens, replace(during, closed=True)),
+            Turn(starts, during),
+            Turn(ends, replace(self.settings, closed=False)),
+        ]
+        self._oldest_process().configure(self.settings, self.turns)
 
     def _flush(self) -> None:
         self._oldest_process().flush()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ropeline.lua.line_settings import LineSettings
+from ropeline.lua.line_settings import LineSettings, Turn
 from ropeline.lua.results import LineHead, Outcome, Verdict
 from ropeline.lua.visits import Visit
 
@@ -127,6 +127,11 @@ class Call:
         return {visit.id for visit in self.visits if visit.ticketed and visit.state == EMERGENCY}
 
 
+def _longest_hold(numbers: LineSettings) -> int:
+    longest = max(numbers.waiting_ttl, numbers.session_ttl, numbers.claim_within, numbers.confirm_within)
+    return longest + numbers.return_within
+
+
 @dataclass
 class Facts:
     """What is true of one life of the store's data; a failover takes it back to the snapshot's.
@@ -150,6 +155,8 @@ class Facts:
     place: int = 0
     settings: LineSettings | None = None
     version: int = 0
+    turns: Sequence[Turn] = ()
+    turn: int = 0
     over: dict[bytes, int] = field(default_factory=dict)
     lapses: dict[bytes, int] = field(default_factory=dict)
     unsure: set[bytes] = field(default_factory=set)
@@ -172,15 +179,26 @@ class Facts:
             raise LookupError("the store has no settings")
         return self.settings
 
-    def configure(self, numbers: LineSettings, version: int) -> None:
-        """Other settings are in force now."""
-        if self.settings is not None and self.clock:
-            self.worthless = max(self.worthless, self.clock - self.settings.return_within)
-        longest = max(numbers.waiting_ttl, numbers.session_ttl, numbers.claim_within, numbers.confirm_within)
-        self.keep = max(self.keep, longest + numbers.return_within)
+    def configure(self, numbers: LineSettings, version: int, *, turns: Sequence[Turn], now: int) -> None:
+        """Other settings are in force now, and turn into others from the time of each turn on."""
+        phases = (Turn(0, numbers), *turns)
+        self.keep = max([self.keep, *(_longest_hold(phase.numbers) for phase in phases)])
+        self.version, self.turns = version, phases
+        self._go_by(max(phase for phase in phases if phase.at * 1_000_000 <= now), self.clock)
+
+    def take_turn(self, now: int, clock: int) -> None:
+        """The phase that has begun by the server's time `now` is in force; none ever comes back."""
+        begun = [phase for phase in self.turns if self.turn < phase.at * 1_000_000 <= now]
+        if begun:
+            self._go_by(max(begun), clock if self.clock else 0)
+
+    def _go_by(self, phase: Turn, clock: int) -> None:
+        numbers = phase.numbers
+        if self.settings is not None and clock:
+            self.worthless = max(self.worthless, clock - self.settings.return_within)
         if self.settings is None or numbers.rate != self.settings.rate:
             self.level = 0.0
-        self.settings, self.version = numbers, version
+        self.settings, self.turn = numbers, phase.at * 1_000_000
 
     def forget_ids(self) -> None:
         """A flush: nothing of earlier sessions counts any more."""

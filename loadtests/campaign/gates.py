@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from loadtests.campaign.blocking import result_of
 from loadtests.campaign.facts import Caller, Violation
 from loadtests.campaign.invariants import Invariants
 from loadtests.campaign.store import SimulatedStore
-from ropeline.lua.line_settings import LineSettings, Method
+from ropeline.lua.line_settings import LineSettings, Method, Turn
 from ropeline.lua.results import LineHead, Outcome, StaleSettings
 from ropeline.lua.visits import Departure, Visit
 
@@ -33,6 +34,8 @@ class GateProcess:
         """The process starts anew and knows nothing, its settings included."""
         self.clock = self.version = self.generation = self.epoch = 0
         self.numbers: LineSettings | None = None
+        self.turns: Sequence[Turn] = ()
+        self.reached = 0
         self.revoked: dict[bytes, None] = {}
 
     def read_settings(self) -> bool:
@@ -40,23 +43,23 @@ class GateProcess:
         found = result_of(self.store.scripts.read_settings())
         if found is not None and (self.numbers is None or found[0] > self.version):
             self.version, generation, text = found
-            self.numbers = settings_from(text)
+            self.numbers, self.turns = settings_from(text)
             self.generation = max(self.generation, generation)
         return self.numbers is not None
 
-    def configure(self, numbers: LineSettings) -> None:
+    def configure(self, numbers: LineSettings, turns: Sequence[Turn] = ()) -> None:
         """Change the settings as an operator does."""
         expected = self.version if self.numbers is not None else 0
-        if not self._configure(numbers, expected=expected, version=expected + 1):
+        if not self._configure(numbers, turns, expected=expected, version=expected + 1):
             self.give_back()
-            if not self._configure(numbers, expected=expected, version=expected + 1):
+            if not self._configure(numbers, turns, expected=expected, version=expected + 1):
                 raise RuntimeError("the store refuses settings that follow its own")
-        self.numbers, self.version = numbers, expected + 1
+        self.numbers, self.turns, self.version = numbers, turns, expected + 1
 
     def give_back(self) -> None:
         """Write settings, flush generation and revoked ids into a store that lost them."""
         if self.numbers is not None:
-            self._configure(self.numbers, expected=-1, version=self.version)
+            self._configure(self.numbers, self.turns, expected=-1, version=self.version)
         self._give_back_revoked()
 
     def visit(self, visits: Sequence[Visit]) -> tuple[LineHead, list[Outcome]] | None:
@@ -114,19 +117,21 @@ class GateProcess:
     def _knowledge(self) -> Caller:
         return Caller(self.clock, self.version, self.generation)
 
-    def _configure(self, numbers: LineSettings, *, expected: int, version: int) -> bool:
+    def _configure(self, numbers: LineSettings, turns: Sequence[Turn], *, expected: int, version: int) -> bool:
         caller = self._knowledge
         reply = result_of(
             self.store.scripts.configure(
                 expected=expected,
                 version=version,
-                settings=json.dumps(asdict(numbers)),
+                settings=json.dumps([asdict(numbers), *([turn.at, asdict(turn.numbers)] for turn in turns)]),
                 numbers=numbers,
+                turns=turns,
+                reached=self.reached,
                 generation=self.generation,
                 caller_clock=caller.clock,
             )
         )
-        self.observer.configured(numbers, version, is_written=reply.written)
+        self.observer.configured(numbers, version, turns=turns, reached=self.reached, is_written=reply.written)
         return reply.written
 
     def _revoke(self, ids: Sequence[bytes]) -> None:
@@ -143,12 +148,17 @@ class GateProcess:
 
     def _heed(self, head: LineHead) -> None:
         known, self.epoch = self.epoch, head.epoch
+        self.reached = max(self.reached, head.now)
         self.clock, self.generation = max(self.clock, head.clock), max(self.generation, head.generation)
         if known and known != head.epoch:
             self._give_back_revoked()
 
 
-def settings_from(text: str) -> LineSettings:
-    """The settings that `configure` stored as JSON."""
-    values = json.loads(text)
+def settings_from(text: str) -> tuple[LineSettings, list[Turn]]:
+    """The settings, and their turns, that `configure` stored as JSON."""
+    values, *turns = json.loads(text)
+    return _numbers_from(values), [Turn(at, _numbers_from(later)) for at, later in turns]
+
+
+def _numbers_from(values: dict[str, Any]) -> LineSettings:
     return LineSettings(**values | {"method": Method(values["method"])})

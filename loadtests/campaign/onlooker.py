@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from loadtests.campaign.facts import Call, Caller, Facts, Sight, require
 from loadtests.campaign.store import SimulatedStore
-from ropeline.lua.line_settings import LineSettings
+from ropeline.lua.line_settings import LineSettings, Turn
 from ropeline.lua.results import LineHead
 from ropeline.lua.visits import Visit
 
@@ -67,11 +67,17 @@ class Onlooker:
         """The server's clock was set; what was drawn and lost before cannot be known by it any more."""
         self.highest_place = min(self.highest_place, self.facts.place)
 
-    def configured(self, numbers: LineSettings, version: int, *, is_written: bool) -> None:
+    def configured(
+        self, numbers: LineSettings, version: int, *, turns: Sequence[Turn], reached: int, is_written: bool
+    ) -> None:
         """Settings were written, or an older flush generation was raised, or nothing happened."""
         facts, after = self.facts, self._seen()
         if facts.clock:
-            epoch, clock = self.store.client.call("HMGET", self.store.keys.state, "epoch", "clock")
+            names = ("epoch", "clock", "sequence")
+            epoch, clock, sequence = self.store.client.call("HMGET", self.store.keys.state, *names)
+            if int(sequence) != facts.sequence:
+                facts.sequence = int(sequence)
+                facts.take_turn(self.store.time.now, int(clock) // 1000)
             if int(epoch) != facts.epoch:
                 require(facts.is_disturbed, "a new epoch began although nothing was lost")
                 self._begin_epoch(int(epoch), int(clock) // 1000, knows=True)
@@ -81,7 +87,7 @@ class Onlooker:
             facts.forget_ids()
         facts.sight = after
         if is_written:
-            facts.configure(numbers, version)
+            facts.configure(numbers, version, turns=turns, now=max(self.store.time.now, reached))
 
     # -- one call
 
@@ -91,11 +97,13 @@ class Onlooker:
         """Hold the head of a reply against the facts; the sessions before and after the call."""
         facts = self.facts
         require(head.version == facts.version, "the settings in force are not those that were written last")
+        self._check_clock(head, caller)
+        facts.take_turn(head.now, head.clock)
+        require(head.turn == facts.turn, "the settings in force are not those of the phase that has begun")
         tickets = [visit for visit in visits if visit.ticketed]
         valid = [ticket for ticket in tickets if facts.is_valid(ticket, head)]
         newest = max([facts.generation, *(ticket.generation for ticket in valid)])
         require(head.generation >= newest, "a flush was undone")
-        self._check_clock(head, caller)
         if head.epoch != facts.epoch:
             shown = {ticket.epoch for ticket in valid} - facts.epochs
             is_behind = any(ticket.epoch == facts.epoch and ticket.sequence > facts.sequence for ticket in valid)

@@ -79,6 +79,7 @@ _ALL = {
     "close": 8,
     "revoke": 1,
     "edit": 3,
+    "launch": 2,
     "flush": 1,
     "lose": 1,
     "fail over": 3,
@@ -156,6 +157,15 @@ SCENARIOS: Mapping[str, Scenario] = {
         newcomers=0.1,
     ),
     "edits lost": Scenario(_CALM | {"edit": 8, "fail over": 8, "restart": 2}),
+    "launches": Scenario(_CALM | {"launch": 8, "edit": 2, "jump": 2, "outage": 1}, replays=0.2, absences=(0.15, 40.0)),
+    "launches longer": Scenario(
+        _CALM | {"launch": 8, "tick": 15, "leave": 8, "revoke": 3},
+        settings=replace(_SETTINGS, return_within=1_000, session_ttl=4_000, waiting_ttl=6_000, session_max=0, quota=6),
+        edits=({"return_within": 40_000, "session_ttl": 20_000}, {"return_within": 40_000}),
+        replays=0.4,
+        absences=(0.3, 30.0),
+    ),
+    "launches lost": Scenario(_CALM | {"launch": 8, "lose": 3, "fail over": 6, "restart": 3, "jump": 2}),
     "flushes": Scenario(_CALM | {"flush": 8, "fail over": 8, "lose": 2, "restart": 6}, replays=0.2),
     "careless": Scenario(_CALM | {"lose": 4}, careless=1.0, newcomers=0.7, largest_batch=2, faithless=0.5),
     "epochs": Scenario(

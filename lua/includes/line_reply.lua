@@ -4,5 +4,6 @@ local function line_reply(line)
   return {
     config.version, config.generation, state.sequence, state.epoch, line.clock, line.now, line.active, line.waiting,
     line.recovering and 1 or 0, line.closed and 1 or 0, state.fast * 1000, state.slow * 1000, state.samples,
+    config.turn,
   }
 end

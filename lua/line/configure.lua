@@ -21,6 +21,9 @@ ARGV     1 now           us   empty: the server's time
          8 generation    int  flush generation that the caller knows; a lower one in the store is raised
          9 settings      text the tenant's settings as JSON
          10 numbers      text their part that the scripts read, as JSON: name -> whole number
+         11 turns        text what that part becomes later, as JSON: a list of the same in the order of time, each with
+                              `at`, since when it is in force, s of the server's clock
+         12 reached      us   a phase that began until then has begun, whatever the server's clock says; 0: by that alone
 RETURNS  1 when the settings were written, else 0; the version now in force; the sequence number of this call, 0 when it
          changed nothing or the line has no state yet
 COST     O(1)
@@ -29,20 +32,26 @@ COST     O(1)
 --- @include "open_line"
 --- @include "empty_line"
 --- @include "write_line"
-local names = {
-  'quota', 'rate', 'waiting_ttl', 'session_ttl', 'session_max', 'confirm_within', 'claim_within', 'return_within',
-  'leave_hold', 'recovery_hold', 'clock_step', 'method', 'closed', 'renew', 'join_limit',
-}
 local expected, version, generation = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local numbers = cjson.decode(ARGV[10])
-local values = {}
-for _, name in ipairs(names) do
-  local number = numbers[name]
-  if type(number) ~= 'number' or number ~= math.floor(number) or number < -1 or number > 9007199254740992 then
-    return redis.error_reply('INVALID numbers: ' .. name .. ' has to be a whole number from -1 to 2^53')
+local numbers, turns = cjson.decode(ARGV[10]), cjson.decode(ARGV[11])
+numbers.at = 0
+local keep, before = 0, -1
+for _, phase in ipairs({ numbers, unpack(turns) }) do
+  for _, name in ipairs({ 'at', unpack(NUMBERS) }) do
+    local number = phase[name]
+    if type(number) ~= 'number' or number ~= math.floor(number) or number < -1 or number > 9007199254740992 then
+      return redis.error_reply('INVALID numbers: ' .. name .. ' has to be a whole number from -1 to 2^53')
+    end
   end
-  values[#values + 1] = name
-  values[#values + 1] = number
+  if phase.at <= before then
+    return redis.error_reply('INVALID turns: each comes after the one before it')
+  end
+  before = phase.at
+  local longest = math.max(phase.waiting_ttl, phase.session_ttl, phase.claim_within, phase.confirm_within)
+  keep = math.max(keep, longest + phase.return_within)
+end
+if #turns > 100 then
+  return redis.error_reply('INVALID turns: 100 at most are expected')
 end
 local line = read_line(ARGV[1], ARGV[2], tonumber(ARGV[3]))
 local found = line and line.config.version or 0
@@ -56,17 +65,17 @@ if has_lived then
   open_line(line, true, {}, 0, 0)
 end
 if is_newer then
-  local worthless, keep = 0, 0
+  local worthless = 0
   if line then
-    worthless, keep = line.config.worthless, line.config.keep
+    worthless = line.config.worthless
+    keep = math.max(keep, line.config.keep)
   end
   if has_lived then
     worthless = math.max(worthless, line.clock - line.config.return_within)
   end
-  local longest = math.max(numbers.waiting_ttl, numbers.session_ttl, numbers.claim_within, numbers.confirm_within)
-  keep = math.max(keep, longest + numbers.return_within)
-  redis.call('HSET', KEYS[4], 'version', version, 'settings', ARGV[9], 'worthless', worthless, 'keep', keep,
-    unpack(values))
+  local phase, turns_at = phase_at(turns, math.max(line and line.now or server_now(ARGV[1]), tonumber(ARGV[12])))
+  redis.call('HSET', KEYS[4], 'version', version, 'settings', ARGV[9], 'turns', ARGV[11], 'worthless', worthless,
+    'keep', keep, unpack(phase_fields(phase or numbers, turns_at)))
 end
 if not line then
   redis.call('HSET', KEYS[4], 'generation', generation)

@@ -19,6 +19,7 @@
   const LOOP_MS = 120000; // two entries within this time mean that an entry led back to this page
 
   let timer = 0;
+  let counting = 0;
   let asking = false;
   let askedAt = 0;
   let nextMs = 1000 * room.dataset.refresh;
@@ -126,11 +127,29 @@
     remember("place", { start, position, at: Date.now() });
   }
 
+  // Counts down by the time that has passed here since the answer, whatever the visitor's clock says.
+  function countDown(seconds) {
+    const element = field("countdown");
+    if (!element || typeof seconds !== "number") return;
+    const end = performance.now() + 1000 * seconds;
+    clearTimeout(counting);
+    const tick = () => {
+      const left = Math.max(0, Math.ceil((end - performance.now()) / 1000));
+      const pad = (value) => String(value).padStart(2, "0");
+      const [hours, minutes] = [Math.floor(left / 3600), Math.floor(left / 60) % 60];
+      const clock = hours ? `${hours}:${pad(minutes)}:${pad(left % 60)}` : `${minutes}:${pad(left % 60)}`;
+      write("countdown", left ? clock : words.starting);
+      if (left) counting = setTimeout(tick, (end - performance.now()) % 1000 || 1000);
+    };
+    tick();
+  }
+
   function show(status) {
     const position = status.position;
     // Such an answer knows no position: the last one stays, with the time at which it was true.
     if (status.state === "recovering" || status.state === "store_down") return note(status.state);
     showTime(status.lastUpdated);
+    countDown(status.secondsUntilEventStart);
     if (typeof position === "number") {
       const before = recall("place");
       showPosition(position, typeof status.usersAhead === "number" ? status.usersAhead : position - 1);
@@ -242,6 +261,11 @@
   const updated = field("updated");
   const written = field("position");
   if (updated) showTime(updated.dateTime);
+  const starts = field("starts");
+  if (starts) {
+    write("starts", new Date(starts.dateTime).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }));
+    countDown(Number(field("countdown").dataset.seconds));
+  }
   if (written) {
     const position = Number(written.dataset.value);
     const last = recall("place");

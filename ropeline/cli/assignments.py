@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
-from ropeline.gate.fields import Choice, ListOf, Number, Table, Text, setting_of
+from ropeline.gate.events import Event
+from ropeline.gate.fields import Choice, ListOf, Number, Table, Text, setting_of, to_plain
 from ropeline.gate.settings import TenantSettings
 from ropeline.lua.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from ropeline.gate.fields import Kind
 
-__all__ = ["Assignment", "assign", "describe", "read_assignment"]
+__all__ = ["Assignment", "assign", "describe", "event_with", "read_assignment", "read_event_assignment"]
 
 # What the rest of Ropeline calls two settings that keep Cloudflare's names.
 _OTHER_WORDS: Final = {"quota": "total_active_users", "rate": "new_users_per_minute"}
@@ -60,6 +61,50 @@ def assign(name: str, settings: TenantSettings | None, assignments: Sequence[Ass
         else:
             mapping[assignment.key] = assignment.value
     return TenantSettings.from_mapping(mapping, source=f"tenant {name}")
+
+
+def read_event_assignment(text: str) -> Assignment:
+    """The same for a setting of an event; what it overrides is called `overrides.KEY`, as in `read_assignment`."""
+    prefix = "overrides."
+    if text.startswith(prefix):
+        overridden = read_assignment(text[len(prefix) :])
+        return Assignment(prefix + overridden.key, None if text.endswith("=none") else overridden.value)
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise ConfigurationError(
+            "KEY=VALUE", text, "a setting and its value, such as event_start_time=2026-12-01T09:00Z"
+        )
+    kind = {field.name: setting_of(field).kind for field in fields(Event)}.get(key)
+    if value == "none" and key == "prequeue_start_time":
+        return Assignment(key, None)
+    return Assignment(key, value if kind is None or key.endswith("_time") else _value(key, kind, value))
+
+
+def event_with(settings: TenantSettings, name: str, assignments: Sequence[Assignment]) -> TenantSettings:
+    """The settings with one event made or changed; raises ConfigurationError.
+
+    An override of none takes it away: the tenant's own value holds then.
+    """
+    events = [to_plain(event) for event in settings.events]
+    mapping = next((event for event in events if event["name"] == name), None)
+    if mapping is None:
+        mapping = {"name": name}
+        events.append(mapping)
+    for assignment in assignments:
+        group, dot, key = assignment.key.partition(".")
+        if group != "overrides" or not dot:
+            mapping[assignment.key] = assignment.value
+            continue
+        overrides = mapping.setdefault("overrides", {})
+        if not isinstance(overrides, dict):
+            raise ConfigurationError("overrides", overrides, "a table of settings")
+        group, dot, part = key.partition(".")
+        if dot:
+            before = overrides.get(group)
+            overrides[group] = {**(before if isinstance(before, Mapping) else {}), part: assignment.value}
+        else:
+            overrides[key] = assignment.value
+    return TenantSettings.from_mapping(settings.to_mapping() | {"events": events}, source=f"tenant {settings.name}")
 
 
 def describe(settings: TenantSettings) -> dict[str, str]:

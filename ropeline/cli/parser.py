@@ -43,6 +43,7 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, title="commands")
     _add_up(commands)
     _add_tenant(commands)
+    _add_event(commands)
     _add_status(commands)
     _add_doctor(commands)
     worker_command.add_worker_command(commands)
@@ -133,7 +134,9 @@ def _add_tenant(commands: Commands) -> None:
         metavar="KEY=VALUE",
         help="a setting, such as total_active_users=500 or poll.floor=2; lists are JSON, `none` takes a value away",
     )
-    for command in (add("get", "show the settings of a tenant"), add("list", "list all tenants", named=False)):
+    get = add("get", "show the settings of a tenant")
+    get.add_argument("--at", metavar="TIME", help="what is in force then, by the tenant's events; 2026-12-01T09:00:00Z")
+    for command in (get, add("list", "list all tenants", named=False)):
         add_json(command)
     add("pause", "admit nobody for now; the line keeps its order and visitors are told")
     add("resume", "admit again after a pause")
@@ -141,6 +144,31 @@ def _add_tenant(commands: Commands) -> None:
     flush.add_argument("--yes", action="store_true", help="do not ask; required where nobody can answer")
     revoke = add("revoke", "end sessions for good")
     revoke.add_argument("ids", nargs="+", metavar="SESSION_ID", help="id of a session, a UUID")
+
+
+def _add_event(commands: Commands) -> None:
+    event = commands.add_parser("event", help="plan launches of a tenant", description="Work on a tenant's events.")
+    group = event.add_subparsers(dest="event_command", required=True, title="commands")
+
+    def add(name: str, text: str, handler: str) -> Parser:
+        command = group.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        command.add_argument("name", metavar="NAME", help="name of the tenant")
+        add_place(command)
+        command.set_defaults(handler=f"ropeline.cli.event:{handler}")
+        return command
+
+    change = add("set", "plan an event, or change one", "set_event")
+    change.add_argument("event", metavar="EVENT", help="name of the event")
+    change.add_argument(
+        "assignments",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="such as event_start_time=2026-12-01T09:00:00Z, or overrides.total_active_users=500 for while it lasts;"
+        " `none` takes a value away",
+    )
+    add_json(add("list", "list the events of a tenant", "list_events"))
+    remove = add("remove", "take an event out of the list", "remove_event")
+    remove.add_argument("event", metavar="EVENT", help="name of the event")
 
 
 def _add_status(commands: Commands) -> None:

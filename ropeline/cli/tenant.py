@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from ropeline.cli.answers import agrees, require_somebody
 from ropeline.cli.assignments import Assignment, assign, describe, read_assignment
+from ropeline.cli.changes import change
 from ropeline.cli.place import Place, with_store
 from ropeline.cli.tables import aligned
+from ropeline.gate.events import moment, phase_at, settings_in
 from ropeline.gate.fields import SLUG
-from ropeline.gate.tenant_store import ChangedMeanwhile, StoredTenant, TenantStore
+from ropeline.gate.tenant_store import StoredTenant, TenantStore
 from ropeline.lua.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -32,7 +35,6 @@ __all__ = [
     "tenant_name",
 ]
 
-_ATTEMPTS: Final = 5
 _IDS_A_CALL: Final = 100
 
 
@@ -57,11 +59,18 @@ def resume_tenant(options: Namespace) -> int:
 
 
 def get_tenant(options: Namespace) -> int:
-    """Show every setting of a tenant."""
+    """Show every setting of a tenant, or what is in force at a given time."""
     name = tenant_name(options)
+
+    at = None if options.at is None else moment(options.at)
+    if options.at is not None and at is None:
+        raise ConfigurationError("--at", options.at, "a time with its offset, such as 2026-12-01T09:00:00Z")
 
     async def work(store: TenantStore, _client: Client, _place: Place) -> int:
         stored = await store.read(name)
+        if at is not None:
+            phase = phase_at(stored.settings.events, at.timestamp())
+            stored = replace(stored, settings=settings_in(stored.settings, phase))
         if options.json:
             print(json.dumps(_document(stored)))
         else:
@@ -139,21 +148,13 @@ def _change(options: Namespace, assignments: Sequence[Assignment], *, may_be_new
     name = tenant_name(options)
 
     async def work(store: TenantStore, _client: Client, _place: Place) -> int:
-        for attempt in range(_ATTEMPTS):
-            before = await (store.find(name) if may_be_new else store.read(name))
-            settings = assign(name, None if before is None else before.settings, assignments)
-            if before is not None and before.settings == settings:
-                print(f"{name}: nothing to change, version {before.version}")
-                return 0
-            expected, digest = (0, "") if before is None else (before.version, before.file_digest)
-            try:
-                after = await store.save(settings, expected=expected, file_digest=digest)
-            except ChangedMeanwhile:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-                continue
+        before, after = await change(
+            store, name, lambda settings: assign(name, settings, assignments), may_be_new=may_be_new
+        )
+        if before is after:
+            print(f"{name}: nothing to change, version {after.version}")
+        else:
             print("\n".join(_told(before, after, assignments)))
-            break
         return 0
 
     return with_store(options, work)

@@ -6,6 +6,7 @@
 import re
 from dataclasses import MISSING, fields, is_dataclass
 
+from ropeline.gate.events import Event
 from ropeline.gate.fields import Choice, Flag, ListOf, Table, setting_of
 from ropeline.gate.hosts import Route
 from ropeline.gate.rules import Condition, Rule
@@ -22,6 +23,7 @@ TABLES: dict[str, type] = {
     "Routes": Route,
     "Rules": Rule,
     "Conditions": Condition,
+    "Events": Event,
     "Polls": Poll,
     "The cookie": CookieAttributes,
 }
@@ -46,7 +48,7 @@ def shown(default: object) -> str:
     """A default as TOML writes it."""
     if default is MISSING:
         return "required"
-    if default is None or default in ((), ""):
+    if default is None or default in ((), "", {}):
         return ""
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"

@@ -12,6 +12,7 @@ import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ropeline.gate.events import Event
 from ropeline.gate.fields import Choice, Flag, Integer, Number, setting_of
 from ropeline.gate.rules import Condition, Rule
 from ropeline.gate.settings import (
@@ -104,7 +105,7 @@ def test_null_stands_for_the_default_where_there_is_something_to_stand_for(field
         ),
         (
             {"queueing_method": "random"},
-            "expected one of fifo, passthrough, reject (random belongs to events, which this version",
+            "expected one of fifo, passthrough, reject (random belongs to a draw by lot, which this version",
         ),
         ({"queueing_status_code": 500}, "queueing_status_code: got 500, expected one of 503, 200, 202, 429"),
         ({"queueing_status_code": 200.0}, "queueing_status_code: got 200.0"),
@@ -172,7 +173,17 @@ rules = st.builds(
 routes = st.builds(Route, host=st.sampled_from(["a.example", "*.b.example"]), path=st.sampled_from(["/", "/x"]))
 
 
+launches = st.builds(
+    Event,
+    name=st.just("sale"),
+    event_start_time=st.sampled_from(["2030-01-01T10:00:00Z", "2030-01-01T10:00:00+05:30"]),
+    event_end_time=st.just("2030-01-02T10:00:00Z"),
+    prequeue_start_time=st.none() | st.just("2030-01-01T00:00:00Z"),
+    suspended=st.booleans(),
+    overrides=st.fixed_dictionaries({}, optional={"total_active_users": st.integers(0, 99), "title": st.just("Sale")}),
+)
 AGREEING: dict[str, st.SearchStrategy[Any]] = {
+    "events": st.lists(launches, max_size=1).map(tuple),
     "name": st.from_regex(r"[a-z0-9-]{1,63}", fullmatch=True),
     "title": st.sampled_from(["", "Acme tickets", "Ümläut"]),
     "host": st.sampled_from(["shop.example.com", "*.example.com", "localhost", "[::1]"]),

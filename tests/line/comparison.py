@@ -11,7 +11,8 @@ from loadtests.campaign.blocking import BlockingClient
 from ropeline.lua.keys import TenantKeys
 from tests.line.line_model import LineModel
 
-_NUMBERS_OF_CONFIG = ("version", "generation", "worthless", "keep")
+_NUMBERS_OF_CONFIG = ("version", "generation", "worthless", "keep", "turn", "turns_at")
+_TEXTS_OF_CONFIG = ("settings", "turns")
 
 
 def assert_same_line(client: BlockingClient, keys: TenantKeys, model: LineModel) -> None:
@@ -29,7 +30,7 @@ def assert_same_line(client: BlockingClient, keys: TenantKeys, model: LineModel)
         "missed": _scores(missed),
         "joins": {name: struct.unpack("<3I", packed) for name, packed in _pairs(joins).items()},
         "state": _pairs(state),
-        "config": {name: int(value) for name, value in _pairs(config).items() if name != "settings"},
+        "config": {name: int(value) for name, value in _pairs(config).items() if name not in _TEXTS_OF_CONFIG},
         "samples": samples,
     }
     expected = {

@@ -11,10 +11,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from ropeline.lua.line_settings import LineSettings, Method
+from ropeline.lua.line_settings import LineSettings, Method, Turn
 from ropeline.lua.results import Configured, Counters, LineHead, Outcome, StaleSettings, Status, Verdict
 from ropeline.lua.visits import Departure, Visit
 from tests.line.line_state import ADMITTED, BAND, EMERGENCY, UNCONFIRMED, Config, LineState
+
+
+def _longest_hold(numbers: LineSettings) -> int:
+    """How long an id has to be known after its end under these settings."""
+    longest = max(numbers.waiting_ttl, numbers.session_ttl, numbers.claim_within, numbers.confirm_within)
+    return longest + numbers.return_within
 
 
 @dataclass
@@ -149,6 +155,8 @@ class LineModel(LineState):
         expected: int,
         version: int,
         numbers: LineSettings,
+        turns: Sequence[Turn] = (),
+        reached: int = 0,
         now: int,
         run: str,
         generation: int = 0,
@@ -165,15 +173,14 @@ class LineModel(LineState):
             self._read(now, run, caller_clock)
             self._open(True)
         if is_newer:
-            longest = max(numbers.waiting_ttl, numbers.session_ttl, numbers.claim_within, numbers.confirm_within)
-            keep, worthless = longest + numbers.return_within, 0
+            keep, worthless = max(_longest_hold(phase.numbers) for phase in (Turn(0, numbers), *turns)), 0
             if config is not None:
-                keep, worthless = max(keep, config.keep), config.worthless
+                keep, worthless = max(keep, self.config.keep), self.config.worthless
                 if has_lived:
-                    worthless = max(worthless, self.clock - config.numbers.return_within)
-            self.stored_config = Config(
-                numbers, version, generation if config is None else config.generation, worthless, keep
-            )
+                    worthless = max(worthless, self.clock - self.numbers.return_within)
+            generation_now = generation if config is None else config.generation
+            made = Config(numbers, version, generation_now, worthless, keep, tuple(turns))
+            self.stored_config = made.turned(max(now, reached))
         if is_flushed:
             self._empty(generation)
         if has_lived:
@@ -183,13 +190,13 @@ class LineModel(LineState):
     def status(self, *, now: int, run: str, caller_clock: int = 0) -> Status | None:
         if self.stored_config is None:
             return None
-        kept = copy.deepcopy(self.stored)
+        kept, kept_config = copy.deepcopy(self.stored), self.stored_config
         self._read(now, run, caller_clock)
         self._judge()
         unseen = self.sessions.count_below(-BAND)
         counted = {counter.name: getattr(self.state, counter.name, unseen) for counter in fields(Counters)}
         status = Status(self._head(), Counters(**counted))
-        self.stored = kept
+        self.stored, self.stored_config = kept, kept_config
         return status
 
     # -- the decision on a visit
@@ -375,6 +382,7 @@ class LineModel(LineState):
             int(state.fast * 1000),
             int(state.slow * 1000),
             state.samples,
+            self.config.turn,
         )
 
     def _outcome(self, guest: _Guest) -> Outcome:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from ropeline.lua.line_settings import LineSettings, Method
+from ropeline.lua.line_settings import LineSettings, Method, Turn
 from ropeline.lua.visits import Visit
 from tests.line.sorted_set import SortedSet
 
@@ -27,6 +27,18 @@ class Config:
     generation: int
     worthless: int
     keep: int
+    turns: Sequence[Turn] = ()
+    turn: int = 0  # us
+
+    @property
+    def turns_at(self) -> int:
+        """When the next phase begins, us; 0: never."""
+        return next((turn.at * 1_000_000 for turn in self.turns if turn.at * 1_000_000 > self.turn), 0)
+
+    def turned(self, now: int) -> Config:
+        """The same with what is in force at `now`, us."""
+        at, numbers = max([turn for turn in self.turns if turn.at * 1_000_000 <= now], default=Turn(0, self.numbers))
+        return replace(self, numbers=numbers, turn=at * 1_000_000)
 
 
 @dataclass
@@ -109,6 +121,12 @@ class LineState:
             self.elapsed = max(0, min(now - self.stored.last, self.numbers.clock_step * 1000))
             self.stored.clock = max(self.stored.clock + self.elapsed, caller_clock * 1000)
         self.stored.last = now
+        before = self.config
+        if before.turns_at and now >= before.turns_at:
+            self.stored_config = before.turned(now)
+            if not self.is_missing:
+                worthless = max(before.worthless, self.clock - before.numbers.return_within)
+                self.stored_config = replace(self.stored_config, worthless=worthless)
 
     def _open(self, is_known: bool, evidence: Iterable[int] = (), valid: Sequence[Visit] = ()) -> None:
         self._refill()

@@ -10,7 +10,7 @@ from typing import TypedDict, TypeVar
 from loadtests.campaign.blocking import BlockingClient
 from loadtests.campaign.store import NAMESPACE, SimulatedStore, SimulatedTime, Snapshot
 from ropeline.lua.keys import TenantKeys
-from ropeline.lua.line_settings import LineSettings
+from ropeline.lua.line_settings import LineSettings, Turn
 from ropeline.lua.results import Configured, LineHead, Outcome, StaleSettings, Status
 from ropeline.lua.scripts import LineScripts
 from ropeline.lua.visits import Departure, Visit
@@ -77,6 +77,8 @@ class MirroredScripts(LineScripts):
         version: int,
         settings: str,
         numbers: LineSettings,
+        turns: Sequence[Turn] = (),
+        reached: int = 0,
         generation: int = 0,
         caller_clock: int = 0,
     ) -> Configured:
@@ -85,6 +87,8 @@ class MirroredScripts(LineScripts):
             version=version,
             settings=settings,
             numbers=numbers,
+            turns=turns,
+            reached=reached,
             generation=generation,
             caller_clock=caller_clock,
         )
@@ -93,6 +97,8 @@ class MirroredScripts(LineScripts):
             expected=expected,
             version=version,
             numbers=numbers,
+            turns=turns,
+            reached=reached,
             generation=generation,
             caller_clock=caller_clock,
         )

@@ -304,12 +304,41 @@ RULES = (
     Rule(
         "ids are remembered for the longest hold that was ever in force",
         "shorter",
-        (("  keep = math.max(keep, longest + numbers.return_within)\n", "  keep = longest + numbers.return_within\n"),),
+        (("    keep = math.max(keep, line.config.keep)\n", ""),),
     ),
     Rule(
         "ids are remembered for a hold and return_within",
         "edits",
-        (("  keep = math.max(keep, longest + numbers.return_within)\n", "  keep = numbers.return_within\n"),),
+        (
+            ("keep = math.max(keep, longest + phase.return_within)", "keep = phase.return_within"),
+            ("    keep = math.max(keep, line.config.keep)\n", ""),
+        ),
+    ),
+    # -- launches
+    Rule(
+        "a phase begins at its time",
+        "launches",
+        (("if turns_at > 0 and line.now >= turns_at then", "if turns_at > 0 and line.now >= turns_at + 2000000 then"),),
+    ),
+    Rule(
+        "a phase that has begun does not come back",
+        "launches",
+        (("if turns_at > 0 and line.now >= turns_at then", "if turns_at + line.config.turn > 0 then"),),
+    ),
+    Rule(
+        "a phase that has begun does not come back with a store that was emptied",
+        "launches lost",
+        (("tonumber(ARGV[12])", "0"),),
+    ),
+    Rule(
+        "tickets that ended before a phase stay worthless in it",
+        "launches longer",
+        (("config.worthless = math.max(config.worthless, line.clock - config.return_within)", "config.worthless = 0"),),
+    ),
+    Rule(
+        "ids are remembered for the longest hold of all phases",
+        "launches longer",
+        (("keep = math.max(keep, longest + phase.return_within)", "keep = longest + phase.return_within"),),
     ),
     Rule(
         "settings that were lost are given back before anybody is decided on",

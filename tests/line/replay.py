@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from ropeline.lua.line_settings import LineSettings, Method
+from ropeline.lua.line_settings import LineSettings, Method, Turn
 from ropeline.lua.loader import load_script, script_names
 from ropeline.lua.results import Configured, LineHead, Outcome
 from ropeline.lua.visits import Departure, Visit
 from tests.line.line_model import LineModel
 from tests.line.wire_tap import Exchange
 
-_HEAD = 13
+_HEAD = 14
 _PACKED = struct.Struct("<BB16s16sdddddddHH")
 
 
@@ -105,11 +105,13 @@ def _flat(model: LineModel, call: LineCall, run: str) -> list[int]:
     """What the model replies, in the scripts' form."""
     arguments, clock, now = call.arguments, int(call.arguments[0]), call.now
     if call.name == "line/configure":
-        _, _, _, expected, version, generation, _, _ = arguments
+        _, _, _, expected, version, generation, _, _, turns, reached = arguments
         written = model.configure(
             expected=int(expected),
             version=int(version),
             numbers=settings_of(call),
+            turns=_turns_from(turns),
+            reached=int(reached),
             generation=int(generation),
             caller_clock=clock,
             now=now,
@@ -143,9 +145,16 @@ def departures_of(call: LineCall) -> list[Departure]:
 
 def settings_of(call: LineCall) -> LineSettings:
     """The settings that a call of `configure` wrote."""
-    values = json.loads(call.arguments[-1])
+    return _settings_from(json.loads(call.arguments[-3]))
+
+
+def _turns_from(text: bytes) -> list[Turn]:
+    return [Turn(values.pop("at"), _settings_from(values)) for values in json.loads(text)]
+
+
+def _settings_from(values: dict[str, int]) -> LineSettings:
     flags = {name: bool(values[name]) for name in ("closed", "renew")}
-    return LineSettings(**values | flags | {"method": Method(values["method"])})
+    return LineSettings(**values | flags | {"method": Method(values["method"])})  # type: ignore[arg-type]
 
 
 def _flat_head(head: LineHead) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -100,8 +100,22 @@ def test_settings_that_are_no_whole_numbers_are_refused_before_any_write(
 ) -> None:
     numbers = json.loads(LineSettings(quota=1).numbers())
     change(numbers)
-    said = refused(store, "line/configure", 0, "channel", "message", 1, 2, 0, "{}", json.dumps(numbers))
-    assert "INVALID numbers" in said
+    assert "INVALID numbers" in configure_refused(store, numbers, [])
+    good = json.loads(LineSettings(quota=1).numbers())
+    assert "INVALID numbers" in configure_refused(store, good, [numbers | {"at": 1_790_000_000}])
+
+
+@pytest.mark.parametrize("begins", [[0], [-1], ["9"], [1.5], [None], [9, 8], [9, 9], range(1, 102)])
+def test_turns_that_do_not_follow_one_another_are_refused_before_any_write(
+    store: SimulatedStore, begins: Sequence[object]
+) -> None:
+    numbers = json.loads(LineSettings(quota=1).numbers())
+    assert "INVALID" in configure_refused(store, numbers, [numbers | {"at": at} for at in begins])
+
+
+def configure_refused(store: SimulatedStore, numbers: object, turns: object) -> str:
+    arguments = (0, "channel", "message", 1, 2, 0, "{}", json.dumps(numbers), json.dumps(turns), 0)
+    return refused(store, "line/configure", *arguments)
 
 
 @pytest.mark.parametrize("ids", [[], [b"short"], [bytes(16), bytes(17)], [bytes(16)] * 101])

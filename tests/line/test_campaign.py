@@ -27,7 +27,7 @@ def test_a_campaign_finds_no_broken_promise(blocking_client: BlockingClient, sce
     assert seen["admissions"] > 0
 
 
-@pytest.mark.parametrize("scenario", ["mixed", "edits lost", "rated", "crowd"])
+@pytest.mark.parametrize("scenario", ["mixed", "edits lost", "launches lost", "rated", "crowd"])
 def test_a_campaign_runs_on_the_model_as_on_the_scripts(blocking_client: BlockingClient, scenario: str) -> None:
     store = MirroredStore(blocking_client, f"mirrored-{scenario.replace(' ', '-')}")
 

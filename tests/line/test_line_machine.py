@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from loadtests.campaign.blocking import BlockingClient, result_of
 from loadtests.campaign.store import Snapshot
-from ropeline.lua.line_settings import LineSettings, Method
+from ropeline.lua.line_settings import LineSettings, Method, Turn
 from ropeline.lua.results import LineHead, Outcome, StaleSettings, Verdict
 from ropeline.lua.visits import Departure, Visit
 from tests.line.line_state import ADMITTED, EMERGENCY, UNCONFIRMED, WAITING
@@ -47,6 +48,8 @@ line_settings = st.builds(
     renew=st.sampled_from([True, True, True, False]),
     join_limit=st.sampled_from([0] * 8 + [2]),
 )
+# What the settings turn into, seconds from when they are written.
+turns = st.dictionaries(st.sampled_from([-5, 0, 1, 2, 3, 8, 20, 3600]), line_settings, max_size=2)
 # What may be odd about a ticket that is signed all the same: it comes from a time that the store does not remember.
 twists = st.sampled_from([""] * 12 + ["epoch", "sequence", "generation", "emergency", "late"])
 guests = st.tuples(
@@ -89,10 +92,13 @@ ACTIONS = {
     "configure": st.fixed_dictionaries(
         {
             "numbers": line_settings,
+            "turns": turns,
             "kind": st.sampled_from(["replace", "give back"]),
             "behind": st.integers(-1, 1),
+            "reached": st.sampled_from([0, 0, -2_000_000, 2_000_000]),
         }
     ),
+    "pass_time_to_a_turn": st.fixed_dictionaries({"off": st.sampled_from([-1, 0, 0, 0, 1, 1_500_000])}),
     "jump": st.fixed_dictionaries(
         {"step": st.sampled_from([3_000_000, 7_000_000, 40_000_000, -3_600_000_000, 3_600_000_000])}
     ),
@@ -107,7 +113,7 @@ ACTIONS = {
     ),
 }
 LIKELY = ["poll"] * 9 + ["visit"] * 5 + ["pass_time_to_an_end"] * 4 + ["mishap"] * 2 + ["end"] * 2
-actions = st.sampled_from([*LIKELY, "tick", "edit", "configure", "jump"]).flatmap(
+actions = st.sampled_from([*LIKELY, "tick", "edit", "configure", "jump", "pass_time_to_a_turn"]).flatmap(
     lambda name: st.tuples(st.just(name), ACTIONS[name])
 )
 
@@ -136,9 +142,9 @@ class LineMachine(RuleBasedStateMachine):
         config = self.scripts.model.stored_config
         return None if config is None else config.numbers
 
-    @initialize(numbers=line_settings)
-    def begin(self, numbers: LineSettings) -> None:
-        self._configure(numbers, expected=0)
+    @initialize(numbers=line_settings, turns=turns)
+    def begin(self, numbers: LineSettings, turns: dict[int, LineSettings]) -> None:
+        self._configure(numbers, turns=self._turns(turns), expected=0)
 
     # One rule for all: as rules of their own, most would be switched off in most examples, and visits carry the rest.
     @rule(action=actions)
@@ -171,11 +177,12 @@ class LineMachine(RuleBasedStateMachine):
         else:
             result_of(self.scripts.leave([Departure(id_, ending == "close") for id_ in ids], caller_clock=self.clock))
 
-    def configure(self, numbers: LineSettings, kind: str, behind: int) -> None:
-        if kind == "replace":
-            self._configure(numbers, expected=self.version)
-        else:
-            self._configure(numbers, expected=-1, version=self.version - behind)
+    def configure(
+        self, numbers: LineSettings, turns: dict[int, LineSettings], kind: str, behind: int, reached: int
+    ) -> None:
+        expected, version = (self.version, None) if kind == "replace" else (-1, self.version - behind)
+        at = self.time.now + reached if reached else 0
+        self._configure(numbers, turns=self._turns(turns), expected=expected, version=version, reached=at)
 
     def edit(self, changes: dict[str, int]) -> None:
         if self.numbers is not None:
@@ -183,6 +190,11 @@ class LineMachine(RuleBasedStateMachine):
 
     def jump(self, step: int) -> None:
         self.time.now += step
+
+    def pass_time_to_a_turn(self, off: int) -> None:
+        config = self.scripts.model.stored_config
+        if config is not None and config.turns_at:
+            self.time.now = max(self.time.now, config.turns_at + off)
 
     def pass_time_to_an_end(self, which: int, count: int, off: int) -> None:
         """Go on to a millisecond at which a ticket or a hold ends, with ticks on the way so that the clock follows."""
@@ -227,12 +239,12 @@ class LineMachine(RuleBasedStateMachine):
             self._collect(visits, *reply)
 
     def _lose_everything(self, *, knows: bool) -> None:
-        numbers = self.numbers
+        config = self.scripts.model.stored_config
         self.store.lose_everything()
         if not knows:
             self.clock = 0
-        if numbers is not None:
-            self._configure(numbers, expected=-1)
+        if config is not None:
+            self._configure(config.numbers, turns=config.turns, expected=-1, reached=config.turn)
 
     def _visit(self, back: int, twist: str, no_new: bool, prefix: int) -> Visit:
         fresh = next(self.fresh_ids)
@@ -251,7 +263,18 @@ class LineMachine(RuleBasedStateMachine):
             return ticket._replace(end=ticket.end + 3000, place=ticket.place + 9_000_000)
         return ticket
 
-    def _configure(self, numbers: LineSettings, *, expected: int, version: int | None = None) -> None:
+    def _turns(self, offsets: dict[int, LineSettings]) -> list[Turn]:
+        return [Turn(self.time.now // 1_000_000 + offset, offsets[offset]) for offset in sorted(offsets)]
+
+    def _configure(
+        self,
+        numbers: LineSettings,
+        *,
+        turns: Sequence[Turn] = (),
+        expected: int,
+        version: int | None = None,
+        reached: int = 0,
+    ) -> None:
         version = self.version + 1 if version is None else version
         written = result_of(
             self.scripts.configure(
@@ -259,6 +282,8 @@ class LineMachine(RuleBasedStateMachine):
                 version=version,
                 settings="{}",
                 numbers=numbers,
+                turns=turns,
+                reached=reached,
                 generation=self.generation,
                 caller_clock=self.clock,
             )

@@ -1,5 +1,6 @@
 """One of each page, as a gate would make it, for the tests to vary."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ropeline.pages import (
@@ -7,6 +8,7 @@ from ropeline.pages import (
     CookiesRefusedPage,
     Page,
     PausedPage,
+    PrequeuePage,
     RefusedPage,
     SessionEndedPage,
     StoreDownPage,
@@ -59,6 +61,20 @@ PAUSED = PausedPage(
     place_held_seconds=780,
     updated_at=datetime(2031, 5, 4, 18, 30, 5, tzinfo=UTC),
 )
+PREQUEUE = PrequeuePage(
+    tenant_name="Acme tickets",
+    language="en",
+    asset_prefix=PREFIX,
+    is_unconfirmed=False,
+    starts_at=datetime(2031, 5, 4, 19, 0, tzinfo=UTC),
+    seconds_until_start=754,
+    is_shuffled=False,
+    refresh_seconds=20,
+    status_url=f"{PREFIX}status",
+    leave_url=f"{PREFIX}leave",
+    return_url="/event/7",
+    place_held_seconds=780,
+)
 STORE_DOWN = StoreDownPage(
     tenant_name="Acme tickets",
     language="en",
@@ -87,6 +103,8 @@ SAMPLES: dict[str, Page] = {
     "waiting": WAITING,
     "unconfirmed": UNCONFIRMED,
     "paused": PAUSED,
+    "prequeue": PREQUEUE,
+    "shuffled": replace(PREQUEUE, is_shuffled=True, is_unconfirmed=True, seconds_until_start=7384),
     "store_down": STORE_DOWN,
     "closed": CLOSED,
     "cookies_refused": COOKIES_REFUSED,

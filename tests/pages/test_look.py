@@ -26,9 +26,9 @@ def test_no_page_has_an_accessibility_violation(gate: StubGate, browser: Browser
     context = browser.new_context(color_scheme="dark" if scheme == "dark" else "light")
     tab = context.new_page()
     # Those left out are built like the last of these, of other words.
-    for name in ("waiting", "unconfirmed", "paused", "store_down", "limited"):
+    for name in ("waiting", "unconfirmed", "paused", "prequeue", "store_down", "limited"):
         tab.goto(gate.url(f"/{name}"))
-        if name in {"waiting", "paused"}:
+        if name in {"waiting", "paused", "prequeue"}:
             tab.get_by_text("Leave the line").click()
         # Notes are what a visitor sees when something goes wrong: they are judged like the rest.
         tab.evaluate("document.querySelectorAll('[data-note]').forEach(note => (note.hidden = false))")

@@ -185,7 +185,7 @@ def test_a_refresh_stands_inside_noscript_only(name: str) -> None:
     assert "http-equiv" not in re.sub(r"<noscript>.*?</noscript>", "", source, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("name", ["waiting", "unconfirmed", "paused", "store_down"])
+@pytest.mark.parametrize("name", ["waiting", "unconfirmed", "paused", "prequeue", "store_down"])
 def test_a_page_that_waits_can_be_asked_to_check_without_a_script(name: str) -> None:
     assert {"href": "", "data-check": None} in document(SAMPLES[name]).all("a")
 
@@ -209,7 +209,9 @@ def test_the_words_of_the_script_travel_in_the_page() -> None:
 
 def test_each_refusal_and_each_ending_has_its_own_words() -> None:
     assert "Please try again in 40 seconds" in document(LIMITED).text
-    headings = {name: document(SAMPLES[name]).of("h1") for name in SAMPLES if name not in {"waiting", "unconfirmed"}}
+    headings = {
+        name: document(SAMPLES[name]).of("h1") for name in SAMPLES if name not in {"waiting", "unconfirmed", "shuffled"}
+    }
     assert len(set(headings.values())) == len(headings)
     assert [link["href"] for link in document(ENDED).all("a")] == ["/event/7"]
 
