@@ -13,9 +13,11 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 from ropeline.gate.fields import SLUG, Flag, build, check_fields, described, to_plain
 from ropeline.lua.errors import ConfigurationError
 
-__all__ = ["MOST_EVENTS", "Event", "Phase", "check_events", "moment", "phase_at", "phases", "settings_in"]
+__all__ = ["MOST_EVENTS", "Event", "Phase", "check_events", "moment", "next_draw", "phase_at", "phases", "settings_in"]
 
 MOST_EVENTS = 20
+SHORTEST_DRAW = 2
+"""Seconds that a shuffled pre-queue lasts at least: its places lie in the first one."""
 NEVER_OVERRIDDEN = frozenset({"name", "host", "path", "additional_routes", "cookie_attributes", "events"})
 """Settings that make a tenant findable and a ticket readable: another value for a while would lose places."""
 
@@ -81,22 +83,39 @@ class Event:
             "From then until the start every new visitor waits, and nobody is let in.",
         ),
     )
+    shuffle_at_event_start: bool = field(
+        default=False,
+        metadata=described(
+            Flag(),
+            "True: who gathers in the pre-queue gets a place by lot. Needs a pre-queue that opens after it was planned.",
+        ),
+    )
     suspended: bool = field(default=False, metadata=described(Flag(), "True: the event does not take place."))
     overrides: Mapping[str, object] = field(
         default_factory=dict,
         metadata=described(
             _Overrides(),
             "Settings that have another value from the opening to the end. Of a group, such as `poll`, the parts that are"
-            " named. All but " + ", ".join(f"`{name}`" for name in sorted(NEVER_OVERRIDDEN)) + ".",
+            " named. `queueing_method` `random` is the same as `shuffle_at_event_start`. All but "
+            + ", ".join(f"`{name}`" for name in sorted(NEVER_OVERRIDDEN))
+            + ".",
         ),
     )
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.overrides.get("queueing_method") == "random":
+            # Cloudflare's word for it.
+            rest = {name: value for name, value in self.overrides.items() if name != "queueing_method"}
+            object.__setattr__(self, "overrides", rest)
+            object.__setattr__(self, "shuffle_at_event_start", True)
         if self.starts_at >= self.ends_at:
             raise ConfigurationError("event_end_time", self.event_end_time, f"a time after {self.event_start_time}")
         if self.opens_at > self.starts_at or self.prequeue_start_time == self.event_start_time:
             least = f"a time before {self.event_start_time}"
+            raise ConfigurationError("prequeue_start_time", self.prequeue_start_time, least)
+        if self.shuffle_at_event_start and self.starts_at - self.opens_at < SHORTEST_DRAW:
+            least = f"a time at least {SHORTEST_DRAW} seconds before the start, since places are drawn by lot"
             raise ConfigurationError("prequeue_start_time", self.prequeue_start_time, least)
 
     @property
@@ -122,6 +141,12 @@ class Phase(NamedTuple):
     event: Event | None = None
     is_prequeue: bool = False
 
+    @property
+    def window(self) -> int:
+        """In a shuffled pre-queue, when it opened; else 0."""
+        is_shuffled = self.is_prequeue and self.event is not None and self.event.shuffle_at_event_start
+        return self.at if is_shuffled else 0
+
 
 def phases(events: Sequence[Event]) -> list[Phase]:
     """What follows on one another, in the order of time, from a phase without an event on."""
@@ -138,6 +163,12 @@ def phases(events: Sequence[Event]) -> list[Phase]:
 def phase_at(events: Sequence[Event], at: float) -> Phase:
     """The phase in force at a moment, seconds since 1970."""
     return [phase for phase in phases(events) if phase.at <= at][-1]
+
+
+def next_draw(events: Sequence[Event], at: int) -> int:
+    """When the first shuffled pre-queue opens that opens at `at` or later, seconds since 1970; 0: there is none."""
+    opening = [phase.window for phase in phases(events) if phase.window >= max(at, 1)]
+    return opening[0] if opening else 0
 
 
 class _Settings(Protocol):

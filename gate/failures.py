@@ -83,7 +83,7 @@ class FailurePolicy:
             self._settings.name,
             fresh if ticket is None else ticket.id,
             TicketState.EMERGENCY,
-            now_us if ticket is None else ticket.place,
+            now_us + (now_us % 1_000_000 == 0) if ticket is None else ticket.place,  # a whole second is no place
             0,
             (clock or now_us // 1000) + self._settings.session_ttl_ms,
             epoch,

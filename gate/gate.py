@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import logging
 import time
 from collections.abc import Sequence
@@ -63,6 +64,7 @@ class Gate:
         self._own_client = client is None
         self._client = connect(_redis_settings(settings)) if client is None else client
         self._bucket_key = hashlib.sha256(b"join buckets\0" + _as_bytes(settings.secret_keys[-1])).digest()
+        self._confirm_key = hashlib.sha256(b"confirmed ids\0" + _as_bytes(settings.secret_keys[-1])).digest()
         self.store = TenantStore(self._client, settings.namespace)
         self.directory = Directory(self.store, deadline=settings.deadline_ms / 1000)
         self._keeper = Keeper(self.directory, self._client, settings.namespace, check=self._check_later)
@@ -161,10 +163,11 @@ class Gate:
         first, second = 0, 0
         if tenant.settings.join_limit_per_ip:
             first, second = tenant.join_buckets(self._bucket_key, self.client_address(request))
-        fresh = new_id()
         if ticket is None:
+            fresh = new_id()
             visit = Visit(fresh, first=first, second=second)
         else:
+            fresh = self._id_for(ticket)
             visit = ticket_visit(ticket, fresh, may_begin=may_begin, first=first, second=second)
         try:
             head, outcome = await tenant.line.visit(visit)
@@ -173,7 +176,20 @@ class Gate:
         if tenant.turn != tenant.line.turn:
             # An event has opened, started or ended, and this answer is of after that.
             tenant = self.directory.tenants.get(tenant.name, tenant)
+        if outcome.verdict is Verdict.ENDED and may_begin:
+            # The new id was for confirming, which came too late.
+            return await self.visit(tenant, request, None, may_begin=True)
         return self._tell(tenant, ticket, fresh, head, outcome)
+
+    def _id_for(self, ticket: Ticket) -> bytes:
+        """The id that this visit may give its holder.
+
+        A ticket drawn in a shuffled pre-queue gets the same one whenever it comes to be confirmed, however often it is
+        shown; nobody knows beforehand which one, or the best of many tickets could be chosen.
+        """
+        if ticket.state is TicketState.UNCONFIRMED and ticket.names_window:
+            return hmac.digest(self._confirm_key, ticket.tenant.encode() + b"\0" + ticket.id, "sha256")[:16]
+        return new_id()
 
     async def leave(self, tenant: Tenant, ticket: Ticket, *, closing: bool) -> bool:
         """End a visitor's session, or with `closing` shorten its hold; True when it was live. Raises StoreError.
@@ -244,6 +260,7 @@ class Gate:
             and not outcome.is_new
             and ticket.state is state
             and ticket.end == outcome.end
+            and ticket.place == outcome.place
             and ticket.epoch == head.epoch
         ):
             return Decision(kind, tenant, ticket, head=head, position=position, wait=wait)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -38,19 +38,27 @@ class SettingsCopy:
     """The newest settings of a tenant that this process knows, ready to be written back into a store that lost them.
 
     `version` and `generation` as in LineScripts; `text` is the settings as JSON, `numbers` their part for the scripts,
-    `turns` what that becomes later.
+    `turns` what that becomes later, `seeds` those of its draws by lot.
     """
 
-    __slots__ = ("generation", "numbers", "text", "turns", "version")
+    __slots__ = ("generation", "numbers", "seeds", "text", "turns", "version")
 
     def __init__(
-        self, version: int, generation: int, text: str, numbers: LineSettings, turns: Sequence[Turn] = ()
+        self,
+        version: int,
+        generation: int,
+        text: str,
+        numbers: LineSettings,
+        *,
+        turns: Sequence[Turn] = (),
+        seeds: Mapping[int, bytes] | None = None,
     ) -> None:
         self.version = version
         self.generation = generation
         self.text = text
         self.numbers = numbers
         self.turns = turns
+        self.seeds = seeds or {}
 
 
 class Line:
@@ -191,6 +199,7 @@ class Line:
                 settings=copy.text,
                 numbers=copy.numbers,
                 turns=copy.turns,
+                seeds=copy.seeds,
                 reached=self._server_time,
                 generation=copy.generation,
                 caller_clock=self.known_clock,

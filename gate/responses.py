@@ -248,7 +248,7 @@ class Responder:
                 is_unconfirmed=state == "unconfirmed",
                 starts_at=datetime.fromtimestamp(event.starts_at, UTC),
                 seconds_until_start=until_start,
-                is_shuffled=False,
+                is_shuffled=event.shuffle_at_event_start,
             )
         if state == "paused":
             return PausedPage(

@@ -68,22 +68,22 @@ def _until(what: str, seconds: int | None) -> str:
 class StatusText:
     """Writes the status of one tenant's visitors; `status_path` as clients are to ask for it again."""
 
-    __slots__ = ("_held", "_keepalive", "_second", "_second_text", "_tail")
+    __slots__ = ("_held", "_keepalive", "_lottery", "_second", "_second_text", "_tail")
 
     def __init__(self, tenant: Tenant, status_path: str) -> None:
         settings = tenant.settings
-        method, event = settings.queueing_method, tenant.phase.event
+        method, event = "random" if tenant.phase.window else settings.queueing_method, tenant.phase.event
         constant = {
             "queueAll": settings.queue_all,
             "queueingMethod": method,
             "isFIFOQueue": method == "fifo",
-            "isRandomQueue": False,
+            "isRandomQueue": method == "random",
             "isPassthroughQueue": method == "passthrough",
             "isRejectQueue": method == "reject",
             "isEventActive": event is not None and not tenant.phase.is_prequeue,
             "isEventPrequeueing": tenant.phase.is_prequeue,
             "eventName": None if event is None else event.name,
-            "shuffleAtEventStart": False,
+            "shuffleAtEventStart": event is not None and event.shuffle_at_event_start,
             "waitTime25Percentile": 0,
             "waitTime50Percentile": 0,
             "waitTime75Percentile": 0,
@@ -94,6 +94,7 @@ class StatusText:
         self._tail = json.dumps(constant, separators=(",", ":"))[1:].encode() + b"}"
         self._held = int(settings.waiting_ttl + settings.return_within)
         self._keepalive = settings.keepalive_interval_ms / 1000
+        self._lottery = tenant.lottery
         self._second = 0
         self._second_text = ""
 
@@ -118,7 +119,11 @@ class StatusText:
             clock = decision.tenant.line.clock()
             ends = max(0, (decision.ticket.end - clock) // 1000) if clock else _NULL
         held: int | str = _NULL
-        if in_line and decision.ticket is not None and decision.ticket.state is TicketState.WAITING:
+        if (
+            (in_line or start is not None)
+            and decision.ticket is not None
+            and decision.ticket.state is TicketState.WAITING
+        ):
             held = self._held
         text = (
             f'{{"{"cfWaitingRoom" if alias else "waitingRoom"}":{{"inWaitingRoom":{"false" if admitted else "true"},'
@@ -129,9 +134,27 @@ class StatusText:
             f'"refreshIntervalSeconds":{refresh:.3g},"sessionEndsInSeconds":{ends},'
             f'"keepaliveIntervalSeconds":{self._keepalive if admitted else _NULL},'
             f'"placeHeldSeconds":{held},'
-            f'"secondsUntilEventStart":{_NULL if start is None else start},{_until("Start", start)}{_until("End", end)}'
+            f'"secondsUntilEventStart":{_NULL if start is None else start},"lottery":{self._draw(decision)},{_until("Start", start)}{_until("End", end)}'
         )
         return text.encode() + self._tail
+
+    def _draw(self, decision: Decision) -> str:
+        """What is public of the draw by lot, and after the start what the visitor got in it."""
+        lottery, head, ticket = self._lottery, decision.head, decision.ticket
+        if lottery is None:
+            return _NULL
+        is_revealed = head is not None and lottery.is_revealed(head.now / 1_000_000)
+        is_in = ticket is not None and ticket.place // 1_000_000 == lottery.opened and not ticket.names_window
+        return json.dumps(
+            {
+                "opened": lottery.opened,
+                "commit": lottery.commit,
+                "seed": lottery.seed.hex() if is_revealed else None,
+                "id": ticket.id.hex() if is_in and ticket is not None else None,
+                "place": ticket.place if is_in and ticket is not None else None,
+            },
+            separators=(",", ":"),
+        )
 
     def _time(self, now: int) -> str:
         second = now // 1_000_000 or int(datetime.now(UTC).timestamp())

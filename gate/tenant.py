@@ -10,6 +10,7 @@ from ropeline.gate.events import Phase, phase_at, settings_in
 from ropeline.gate.failures import FailurePolicy
 from ropeline.gate.hosts import Router, normalise_host
 from ropeline.gate.line import Line
+from ropeline.gate.lots import Lottery
 from ropeline.gate.presence import Presence
 from ropeline.gate.recent import RecentVisits
 from ropeline.gate.request import GateRequest
@@ -90,6 +91,11 @@ class Tenant:
     def name(self) -> str:
         """The tenant's name."""
         return self.settings.name
+
+    @property
+    def lottery(self) -> Lottery | None:
+        """The draw of the event that is open, if its places are drawn by lot."""
+        return None if self.phase.event is None else self.stored.lottery(self.phase.event)
 
     @property
     def version(self) -> int:

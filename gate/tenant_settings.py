@@ -166,7 +166,7 @@ class TenantSettings:
         metadata=described(
             Choice(
                 ("fifo", "passthrough", "reject"),
-                instead="random belongs to a draw by lot, which this version does not have",
+                instead="random belongs to the pre-queue of an event: shuffle_at_event_start",
             ),
             "`fifo`: first come, first served. `passthrough`: everybody passes, and is counted. `reject`: there is"
             " no line and nobody new gets in; who is in stays in.",

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from ropeline.gate.events import phases, settings_in
+from ropeline.gate.events import Event, next_draw, phases, settings_in
 from ropeline.gate.line import SettingsCopy
+from ropeline.gate.lots import Lottery
 from ropeline.gate.settings import TenantSettings
 from ropeline.lua.calls import CommandClient
-from ropeline.lua.errors import ConfigurationError, RopelineError
+from ropeline.lua.errors import REDIS_ERRORS, ConfigurationError, RopelineError, store_error
 from ropeline.lua.line_settings import LineSettings, Method, Turn
 from ropeline.lua.results import LineHead, Status
 from ropeline.lua.scripts import DirectoryScripts, LineScripts
@@ -64,19 +66,26 @@ class StoredTenant:
     """A tenant as the store has it.
 
     `version` rises with each change, `generation` with each flush. `file_digest`: of the entry of a tenants file that
-    was applied last; empty when the settings were never in a file.
+    was applied last; empty when the settings were never in a file. `seeds`: of the draws by lot, by when their pre-queues
+    open (seconds since 1970). They are secret until a minute after the start.
     """
 
     settings: TenantSettings
     version: int
     generation: int
     file_digest: str = ""
+    seeds: Mapping[int, bytes] = field(default_factory=dict, repr=False)
+
+    def lottery(self, event: Event) -> Lottery | None:
+        """The draw of one of the events; None when its places are not drawn by lot."""
+        seed = self.seeds.get(event.opens_at) if event.shuffle_at_event_start else None
+        return None if seed is None else Lottery(event.name, event.opens_at, event.starts_at, seed)
 
     def copy(self) -> SettingsCopy:
         """What a gate process keeps to write it back into a store that lost it."""
-        text = _encode(self.settings, self.file_digest)
+        text = _encode(self)
         numbers, turns = line_settings(self.settings), line_turns(self.settings)
-        return SettingsCopy(self.version, self.generation, text, numbers, turns)
+        return SettingsCopy(self.version, self.generation, text, numbers, turns=turns, seeds=self.seeds)
 
 
 class TenantStore:
@@ -105,9 +114,13 @@ class TenantStore:
         try:
             document = json.loads(text)
             mapping, file_digest = dict(document["settings"]), str(document.get("file", ""))
+            seeds = {int(opened): bytes.fromhex(seed) for opened, seed in document.get("seeds", {}).items()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise ConfigurationError(source, text, "settings as they are written by `ropeline tenant set`") from None
-        return StoredTenant(TenantSettings.from_mapping(mapping, source=source), version, generation, file_digest)
+            raise ConfigurationError(
+                source, "something else (hidden)", "settings as they are written by `ropeline tenant set`"
+            ) from None
+        settings = TenantSettings.from_mapping(mapping, source=source)
+        return StoredTenant(settings, version, generation, file_digest, seeds)
 
     async def read(self, name: str) -> StoredTenant:
         """The tenant; raises UnknownTenant when the store does not have it."""
@@ -119,16 +132,19 @@ class TenantStore:
     async def save(self, settings: TenantSettings, *, expected: int, file_digest: str = "") -> StoredTenant:
         """Write a tenant whose version `expected` the caller has read, 0 for a new one.
 
-        Raises RouteTaken or ChangedMeanwhile, with nothing changed.
+        The seed of a draw by lot is made here, and never again for a pre-queue that opens at that time. Raises RouteTaken,
+        ChangedMeanwhile or ConfigurationError, with nothing changed.
         """
+        seeds = await self._seeds(settings)
         await self.claim(settings)
-        stored = StoredTenant(settings, expected + 1, 0, file_digest)
+        stored = StoredTenant(settings, expected + 1, 0, file_digest, seeds)
         written = await self.scripts(settings.name).configure(
             expected=expected,
             version=stored.version,
-            settings=_encode(settings, file_digest),
+            settings=_encode(stored),
             numbers=line_settings(settings),
             turns=line_turns(settings),
+            seeds=seeds,
         )
         if not written.written:
             winner = await self.find(settings.name)
@@ -136,6 +152,47 @@ class TenantStore:
                 await self.claim(winner.settings)
             raise ChangedMeanwhile(settings.name, expected, written.version)
         return stored
+
+    async def _seeds(self, settings: TenantSettings) -> dict[int, bytes]:
+        """The seeds of the events whose places are drawn by lot: those that there are, and new ones.
+
+        Raises ConfigurationError for a new draw whose pre-queue is open already, since those who came have places by
+        arrival, and for a start that is taken back.
+        """
+        drawn = [(index, event) for index, event in enumerate(settings.events) if event.shuffle_at_event_start]
+        if not drawn:
+            return {}
+        known = await self.find(settings.name)
+        now = await self.time()
+        seeds = {} if known is None else dict(known.seeds)
+        started = set() if known is None else {each.opens_at for each in known.settings.events if each.starts_at <= now}
+        for index, event in drawn:
+            field_name = f"events[{index}].prequeue_start_time"
+            is_open = event.opens_at <= now < event.starts_at
+            if known is not None and event.opens_at not in seeds and is_open:
+                raise ConfigurationError(
+                    field_name, event.prequeue_start_time, "a time to come: places are drawn by lot"
+                )
+            if event.opens_at in started and event.starts_at > now:
+                expected = "another time: this one has been drawn for, and everybody may know the seed"
+                raise ConfigurationError(field_name, event.prequeue_start_time, expected)
+        kept = {event.opens_at: seeds.get(event.opens_at, b"") for _, event in drawn}
+        missing = [event.opens_at for _, event in drawn if event.starts_at > now and not kept[event.opens_at]]
+        return {opened: seed for opened, seed in kept.items() if seed} | {
+            opened: secrets.token_bytes(32) for opened in missing
+        }
+
+    async def time(self) -> float:
+        """The server's time, seconds since 1970."""
+        try:
+            seconds, rest = await self.client.execute_command("TIME")
+        except REDIS_ERRORS as error:
+            raise store_error(error) from error
+        return int(seconds) + int(rest) / 1_000_000
+
+    async def drawn_places(self, name: str, opened: int) -> dict[bytes, int]:
+        """Id -> place (us) of who waits, or has been called, at a place by lot of the pre-queue that opened then (s)."""
+        return await self.scripts(name).read_places(opened * 1_000_000 + 1, opened * 1_000_000 + 999_999)
 
     async def claim(self, settings: TenantSettings) -> None:
         """Put the tenant and its routes into the directory; raises RouteTaken, with nothing changed."""
@@ -204,13 +261,19 @@ def line_settings(settings: TenantSettings) -> LineSettings:
         closed=settings.paused or settings.queue_all,
         renew=not settings.disable_session_renewal,
         join_limit=settings.join_limit_per_ip,
+        reserved=next_draw(settings.events, 0),
     )
 
 
 def line_turns(settings: TenantSettings) -> list[Turn]:
     """What that part becomes with each phase of the tenant's events."""
-    return [Turn(phase.at, line_settings(settings_in(settings, phase))) for phase in phases(settings.events)[1:]]
+    return [
+        Turn(phase.at, replace(line_settings(settings_in(settings, phase)), window=phase.window, reserved=reserved))
+        for phase in phases(settings.events)[1:]
+        for reserved in [next_draw(settings.events, phase.at)]
+    ]
 
 
-def _encode(settings: TenantSettings, file_digest: str) -> str:
-    return json.dumps({"settings": settings.to_mapping(), "file": file_digest})
+def _encode(stored: StoredTenant) -> str:
+    seeds = {str(opened): seed.hex() for opened, seed in stored.seeds.items()}
+    return json.dumps({"settings": stored.settings.to_mapping(), "file": stored.file_digest, "seeds": seeds})

@@ -58,6 +58,11 @@ class Ticket(NamedTuple):
     estimate: int
     """Tenant clock, milliseconds, at which the visitor was told to expect its turn; 0 when it was told nothing."""
 
+    @property
+    def names_window(self) -> bool:
+        """Whether the place, a whole second, is that of no visitor: it says when the shuffled pre-queue opened."""
+        return self.place % 1_000_000 == 0
+
 
 _VERSION = 1
 _PAYLOAD = Struct(">BB16s7Q")

@@ -5,7 +5,8 @@ A call whose reply was lost is not sent again: the line's own rules make a later
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ropeline.lua.calls import CommandClient, Scripts, TestClock
@@ -19,6 +20,8 @@ from ropeline.lua.visits import Departure, Visit, pack_visits
 __all__ = ["DirectoryScripts", "LineScripts"]
 
 _HEAD_LENGTH = 14
+_PLACES_A_STEP = 1000
+_NO_SEEDS: Mapping[int, bytes] = {}
 _VERDICTS = tuple(Verdict)
 
 
@@ -100,6 +103,7 @@ class LineScripts(Scripts):
         settings: str,
         numbers: LineSettings,
         turns: Sequence[Turn] = (),
+        seeds: Mapping[int, bytes] = _NO_SEEDS,
         reached: int = 0,
         generation: int = 0,
         caller_clock: int = 0,
@@ -109,7 +113,8 @@ class LineScripts(Scripts):
         `expected`: the version that the caller has read, 0 none yet; another one in the store and nothing is written.
         -1: write whenever `version` is the higher one, as a process does that gives lost settings back. `generation`:
         raises a lower flush generation in the store, and empties the line then, whether the settings are written or not.
-        `turns`: what the settings become later, in the order of time. `reached`: the highest server's time (us) that the
+        `turns`: what the settings become later, in the order of time. `seeds`: of the shuffled pre-queues, by when each
+        opens, s of the server's clock: 32 bytes. `reached`: the highest server's time (us) that the
         caller has seen: a turn that was due then is taken, though the server's clock may be behind it.
         """
         message = f"{self.tenant} configure {version}"
@@ -124,6 +129,7 @@ class LineScripts(Scripts):
             settings,
             numbers.numbers(),
             turns_text(turns),
+            json.dumps({str(opened): seed.hex() for opened, seed in seeds.items()}),
             reached,
         )
         return Configured(reply[0] == 1, reply[1], reply[2])
@@ -142,6 +148,26 @@ class LineScripts(Scripts):
             raise store_error(error) from error
         version, generation, settings = values
         return None if version is None else (int(version), int(generation), settings.decode())
+
+    async def read_places(self, lowest: int, highest: int) -> dict[bytes, int]:
+        """Id -> place (us) of who waits, or has been called, at a place from `lowest` to `highest`; read in steps."""
+        sessions = TenantKeys(self._namespace, self.tenant).sessions
+        places: dict[bytes, int] = {}
+        for sign in (1, -1):
+            first, last = sorted((sign * lowest, sign * highest))
+            while True:
+                step = ("BYSCORE", "LIMIT", 0, _PLACES_A_STEP, "WITHSCORES")
+                try:
+                    found = await self._client.execute_command("ZRANGE", sessions, first, last, *step)
+                except REDIS_ERRORS as error:
+                    raise store_error(error) from error
+                before = len(places)
+                scores = [int(score) for score in found[1::2]]
+                places.update(zip(found[::2], (sign * score for score in scores), strict=True))
+                if len(places) == before or len(scores) < _PLACES_A_STEP:
+                    break
+                first = scores[-1]
+        return places
 
     async def _call(self, name: str, *arguments: str | bytes | int) -> list[Any]:
         clock = self._test_clock

@@ -11,6 +11,7 @@ from loadtests.campaign.blocking import BlockingClient
 from loadtests.campaign.facts import EMERGENCY, Facts, Violation
 from loadtests.campaign.gates import GateProcess
 from loadtests.campaign.invariants import Invariants
+from loadtests.campaign.lots import with_fresh
 from loadtests.campaign.scenario import SCENARIOS, Scenario
 from loadtests.campaign.store import Rewrite, SimulatedStore, Snapshot
 from loadtests.campaign.visitors import Visitor, newest
@@ -66,6 +67,7 @@ class Campaign:
         self.counts: Counter[str] = Counter()
         self.settings = self.scenario.settings
         self.turns: Sequence[Turn] = ()
+        self.windows: Sequence[int] = ()
 
     def run(self, steps: int) -> Counter[str]:
         """Make `steps` events and return what was seen, by name; raises CampaignFailed at the first broken promise."""
@@ -141,7 +143,7 @@ class Campaign:
         self.settings = replace(self.settings, **edit)  # type: ignore[arg-type] # each edit names fields of its own
         if self.random.random() < 0.5:
             self.turns = []
-        self._oldest_process().configure(self.settings, self.turns)
+        self._oldest_process().configure(self.settings, self.turns, self.windows)
 
     def _launch(self) -> None:
         """A launch is planned: nobody is let in before it, and other settings hold while it lasts."""
@@ -150,12 +152,20 @@ class Campaign:
         edit = self.random.choice(self.scenario.edits)
         during = replace(self.settings, **{"closed": False} | dict(edit))  # type: ignore[arg-type] # as in _edit
         ends = starts + self.random.randint(1, 20)
+        # A draw by lot is planned before it opens; after losses in a row, places by arrival may be ahead of the clock.
+        drawn = [ticket.place for visitor in self.visitors for ticket in visitor.tickets]
+        latest = max([self.store.time.now, *drawn, *(ticket.place for ticket in self.archive)])
+        is_shuffled = self.random.random() < self.scenario.shuffled and opens * _SECOND > latest
+        window = opens if is_shuffled else 0
+        if window:
+            self.windows = [*self.windows[-30:], window]
         self.turns = [
-            Turn(opens, replace(during, closed=True)),
+            Turn(opens, replace(during, closed=True, window=window, reserved=window)),
             Turn(starts, during),
             Turn(ends, replace(self.settings, closed=False)),
         ]
-        self._oldest_process().configure(self.settings, self.turns)
+        self.settings = replace(self.settings, reserved=window)
+        self._oldest_process().configure(self.settings, self.turns, self.windows)
 
     def _flush(self) -> None:
         self._oldest_process().flush()
@@ -227,7 +237,7 @@ class Campaign:
                 ticketed=True,
                 state=EMERGENCY,
                 id=self._new_id(),
-                place=now,
+                place=now + (now % _SECOND == 0),
                 end=end,
                 epoch=process.epoch,
                 generation=process.generation,
@@ -270,7 +280,7 @@ class Campaign:
             self.archive[self.random.randrange(400)] = ticket
 
     def _fresh(self, ticket: Visit) -> Visit:
-        return ticket._replace(fresh=self._new_id(), no_new=self.random.random() < 0.5)
+        return with_fresh(ticket, self._new_id())._replace(no_new=self.random.random() < 0.5)
 
     def _new_id(self) -> bytes:
         return self.random.randbytes(16)

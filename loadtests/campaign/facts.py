@@ -75,6 +75,10 @@ class Sight:
     def is_called(self, who: bytes) -> bool:
         return self.scores.get(who, 1) < -_BAND
 
+    def is_place(self, who: bytes) -> bool:
+        """Whether the score tells a place: in line, or called from there."""
+        return self.is_waiting(who) or self.is_called(who)
+
     def is_waiting(self, who: bytes) -> bool:
         return self.scores.get(who, -1) > 0
 
@@ -157,6 +161,7 @@ class Facts:
     version: int = 0
     turns: Sequence[Turn] = ()
     turn: int = 0
+    windows: set[int] = field(default_factory=set)
     over: dict[bytes, int] = field(default_factory=dict)
     lapses: dict[bytes, int] = field(default_factory=dict)
     unsure: set[bytes] = field(default_factory=set)
@@ -191,6 +196,11 @@ class Facts:
         begun = [phase for phase in self.turns if self.turn < phase.at * 1_000_000 <= now]
         if begun:
             self._go_by(max(begun), clock if self.clock else 0)
+
+    def pass_to(self, now: int) -> None:
+        """Time has passed, in which the rate allows more admissions."""
+        passed, self.level_at = max(0, now - self.level_at), now
+        self.level = max(0.0, self.level - passed * max(0, self.numbers.rate) / 60_000_000)
 
     def _go_by(self, phase: Turn, clock: int) -> None:
         numbers = phase.numbers

@@ -10,6 +10,7 @@ from typing import Any
 from loadtests.campaign.blocking import result_of
 from loadtests.campaign.facts import Caller, Violation
 from loadtests.campaign.invariants import Invariants
+from loadtests.campaign.lots import SEED
 from loadtests.campaign.store import SimulatedStore
 from ropeline.lua.line_settings import LineSettings, Method, Turn
 from ropeline.lua.results import LineHead, Outcome, StaleSettings
@@ -35,6 +36,7 @@ class GateProcess:
         self.clock = self.version = self.generation = self.epoch = 0
         self.numbers: LineSettings | None = None
         self.turns: Sequence[Turn] = ()
+        self.windows: Sequence[int] = ()
         self.reached = 0
         self.revoked: dict[bytes, None] = {}
 
@@ -43,23 +45,23 @@ class GateProcess:
         found = result_of(self.store.scripts.read_settings())
         if found is not None and (self.numbers is None or found[0] > self.version):
             self.version, generation, text = found
-            self.numbers, self.turns = settings_from(text)
+            self.numbers, self.turns, self.windows = settings_from(text)
             self.generation = max(self.generation, generation)
         return self.numbers is not None
 
-    def configure(self, numbers: LineSettings, turns: Sequence[Turn] = ()) -> None:
-        """Change the settings as an operator does."""
+    def configure(self, numbers: LineSettings, turns: Sequence[Turn] = (), windows: Sequence[int] = ()) -> None:
+        """Change the settings as an operator does; `windows`: when the pre-queues open that are shuffled, s."""
         expected = self.version if self.numbers is not None else 0
-        if not self._configure(numbers, turns, expected=expected, version=expected + 1):
+        if not self._configure(numbers, turns, windows, expected=expected, version=expected + 1):
             self.give_back()
-            if not self._configure(numbers, turns, expected=expected, version=expected + 1):
+            if not self._configure(numbers, turns, windows, expected=expected, version=expected + 1):
                 raise RuntimeError("the store refuses settings that follow its own")
-        self.numbers, self.turns, self.version = numbers, turns, expected + 1
+        self.numbers, self.turns, self.windows, self.version = numbers, turns, windows, expected + 1
 
     def give_back(self) -> None:
         """Write settings, flush generation and revoked ids into a store that lost them."""
         if self.numbers is not None:
-            self._configure(self.numbers, self.turns, expected=-1, version=self.version)
+            self._configure(self.numbers, self.turns, self.windows, expected=-1, version=self.version)
         self._give_back_revoked()
 
     def visit(self, visits: Sequence[Visit]) -> tuple[LineHead, list[Outcome]] | None:
@@ -117,21 +119,26 @@ class GateProcess:
     def _knowledge(self) -> Caller:
         return Caller(self.clock, self.version, self.generation)
 
-    def _configure(self, numbers: LineSettings, turns: Sequence[Turn], *, expected: int, version: int) -> bool:
+    def _configure(
+        self, numbers: LineSettings, turns: Sequence[Turn], windows: Sequence[int], *, expected: int, version: int
+    ) -> bool:
         caller = self._knowledge
         reply = result_of(
             self.store.scripts.configure(
                 expected=expected,
                 version=version,
-                settings=json.dumps([asdict(numbers), *([turn.at, asdict(turn.numbers)] for turn in turns)]),
+                settings=json.dumps([asdict(numbers), windows, *([turn.at, asdict(turn.numbers)] for turn in turns)]),
                 numbers=numbers,
                 turns=turns,
+                seeds=dict.fromkeys(windows, SEED),
                 reached=self.reached,
                 generation=self.generation,
                 caller_clock=caller.clock,
             )
         )
-        self.observer.configured(numbers, version, turns=turns, reached=self.reached, is_written=reply.written)
+        self.observer.configured(
+            numbers, version, turns=turns, windows=windows, reached=self.reached, is_written=reply.written
+        )
         return reply.written
 
     def _revoke(self, ids: Sequence[bytes]) -> None:
@@ -154,10 +161,10 @@ class GateProcess:
             self._give_back_revoked()
 
 
-def settings_from(text: str) -> tuple[LineSettings, list[Turn]]:
-    """The settings, and their turns, that `configure` stored as JSON."""
-    values, *turns = json.loads(text)
-    return _numbers_from(values), [Turn(at, _numbers_from(later)) for at, later in turns]
+def settings_from(text: str) -> tuple[LineSettings, list[Turn], list[int]]:
+    """The settings, their turns and the windows that `configure` stored as JSON."""
+    values, windows, *turns = json.loads(text)
+    return _numbers_from(values), [Turn(at, _numbers_from(later)) for at, later in turns], windows
 
 
 def _numbers_from(values: dict[str, Any]) -> LineSettings:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loadtests.campaign.facts import Call, Caller, require
+from loadtests.campaign.lots import as_seen, names_window, place_by_lot
 from loadtests.campaign.onlooker import Onlooker
 from loadtests.campaign.words import check_words
 from ropeline.lua.line_settings import Method
@@ -18,6 +19,7 @@ from ropeline.lua.visits import Visit
 __all__ = ["Invariants"]
 
 ADMITTED = 2
+_SECOND = 1_000_000
 _IN = (Verdict.WAITING, Verdict.ADMITTED)
 
 
@@ -27,9 +29,11 @@ class Invariants(Onlooker):
     def visited(self, visits: Sequence[Visit], head: LineHead, outcomes: Sequence[Outcome], *, caller: Caller) -> None:
         require(head.version >= caller.version, "a visit was decided on by settings that the caller knows to be old")
         require(head.generation >= caller.generation, "a flush that the caller knows of was undone")
+        visits = [as_seen(visit) for visit in visits]
         knows = caller.clock > 0 or any(visit.ticketed for visit in visits)
         before, after = self._begin(head, caller, knows=knows, visits=visits)
         call = Call(before, after, head, visits, outcomes, purges=True)
+        self._check_lots(call)
         self._check_moves(call)
         in_line = [outcome.place for outcome in outcomes if outcome.verdict is Verdict.WAITING]
         self.facts.place = max([self.facts.place, *in_line])
@@ -37,7 +41,7 @@ class Invariants(Onlooker):
             self.counts[outcome.verdict.name.lower()] += 1
             check_words(call, visit, outcome, self.facts.numbers, self.places)
             self._check_position(visit.id, outcome)
-            if outcome.is_new:
+            if outcome.is_new and not (names_window(visit) and outcome.verdict in _IN) and outcome.place % _SECOND:
                 self._check_new_place(visit.fresh, outcome.place, head)
         self._check_tickets(call)
         self._check_first_contacts(call)
@@ -70,6 +74,27 @@ class Invariants(Onlooker):
         self._finish(Call(before, after, head))
 
     # -- who is where
+
+    def _check_lots(self, call: Call) -> None:
+        """Who is new in line with a ticket that names a pre-queue is where the seed says, or behind everybody who was there."""
+        decided: set[bytes] = set()
+        for visit, outcome in zip(call.visits, call.outcomes, strict=True):
+            who = visit.id
+            # Of several tickets with one id, the first that is worth something decides.
+            if outcome.verdict not in _IN or who in decided:
+                continue
+            decided.add(who)
+            if not names_window(visit) or call.before.is_live(who, call.head.clock) or not call.after.is_place(who):
+                continue
+            place, opened = abs(call.after.scores[who]), visit.place // _SECOND
+            takes_part = visit.state != 0 or self.facts.numbers.window == opened
+            if opened in self.facts.windows and takes_part:
+                require(place == place_by_lot(opened, who), "a place is not the one that was drawn by lot")
+                self.counts["lots"] += 1
+            else:
+                behind = all(place > other for other in call.before.waiting.values())
+                require(behind, "who came too late for the draw has a place before others")
+                self.counts["late"] += 1
 
     def _check_moves(self, call: Call) -> None:
         """Who left, who came, who was admitted: all of it has to be allowed by what was there before."""
@@ -155,11 +180,11 @@ class Invariants(Onlooker):
 
     def _check_rate(self, admissions: int, head: LineHead) -> None:
         facts, rate = self.facts, self.facts.numbers.rate
-        passed, facts.level_at = max(0, head.now - facts.level_at), head.now
+        facts.pass_to(head.now)
         if rate < 0 or facts.numbers.method is Method.PASSTHROUGH:
             facts.level = 0.0
             return
-        facts.level = max(0.0, facts.level - passed * rate / 60_000_000) + admissions
+        facts.level += admissions
         burst = max(1, rate / 60) if rate else 0
         require(facts.level <= burst + 0.01, f"{facts.level:.2f} admissions beyond the rate")
 

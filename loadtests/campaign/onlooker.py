@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from loadtests.campaign.facts import Call, Caller, Facts, Sight, require
+from loadtests.campaign.lots import names_window, place_by_lot
 from loadtests.campaign.store import SimulatedStore
 from ropeline.lua.line_settings import LineSettings, Turn
 from ropeline.lua.results import LineHead
@@ -14,6 +15,7 @@ from ropeline.lua.visits import Visit
 
 __all__ = ["Onlooker"]
 
+_SECOND = 1_000_000
 _PLACES_SKIPPED = 5_000_000
 """What a new epoch leaves free above the last place (us), for places that were drawn and lost."""
 
@@ -28,6 +30,7 @@ class Onlooker:
         self.generations: dict[bytes, int] = {}
         self.epochs: set[int] = set()
         self.highest_place = 0
+        self.late: set[bytes] = set()
         self.positions: dict[bytes, int] = {}
         self.counts: Counter[str] = Counter()
 
@@ -68,7 +71,14 @@ class Onlooker:
         self.highest_place = min(self.highest_place, self.facts.place)
 
     def configured(
-        self, numbers: LineSettings, version: int, *, turns: Sequence[Turn], reached: int, is_written: bool
+        self,
+        numbers: LineSettings,
+        version: int,
+        *,
+        turns: Sequence[Turn],
+        windows: Sequence[int],
+        reached: int,
+        is_written: bool,
     ) -> None:
         """Settings were written, or an older flush generation was raised, or nothing happened."""
         facts, after = self.facts, self._seen()
@@ -78,6 +88,7 @@ class Onlooker:
             if int(sequence) != facts.sequence:
                 facts.sequence = int(sequence)
                 facts.take_turn(self.store.time.now, int(clock) // 1000)
+                facts.pass_to(self.store.time.now)
             if int(epoch) != facts.epoch:
                 require(facts.is_disturbed, "a new epoch began although nothing was lost")
                 self._begin_epoch(int(epoch), int(clock) // 1000, knows=True)
@@ -87,6 +98,7 @@ class Onlooker:
             facts.forget_ids()
         facts.sight = after
         if is_written:
+            facts.windows = set(windows)
             facts.configure(numbers, version, turns=turns, now=max(self.store.time.now, reached))
 
     # -- one call
@@ -117,9 +129,27 @@ class Onlooker:
         if head.generation > facts.generation:
             before, facts.generation = Sight(), head.generation
             facts.forget_ids()
+        noted: set[bytes] = set()
         for ticket in tickets:
-            self.places.setdefault(ticket.id, ticket.place)
+            is_over = ticket.state == 0 and ticket.end <= head.clock
+            if not names_window(ticket) or (ticket.id not in noted and not is_over):
+                noted.add(ticket.id)
+                self._note_place(ticket, after, head)
         return before, after
+
+    def _note_place(self, ticket: Visit, after: Sight, head: LineHead) -> None:
+        """Where a ticket's holder is in line: as it says, or by lot, or behind all who are there by now."""
+        opened = ticket.place // _SECOND
+        if ticket.id in self.late and after.is_place(ticket.id):
+            # The same ticket shown again after a loss is later still, and what it was given before stays good.
+            self.places[ticket.id] = abs(after.scores[ticket.id])
+        elif not names_window(ticket):
+            self.places.setdefault(ticket.id, ticket.place)
+        elif opened in self.facts.windows and (ticket.state != 0 or self.facts.numbers.window == opened):
+            self.places[ticket.id] = place_by_lot(opened, ticket.id)
+        else:
+            self.late.add(ticket.id)
+            self.places[ticket.id] = abs(after.scores[ticket.id]) if after.is_place(ticket.id) else head.now
 
     def _finish(self, call: Call) -> None:
         """What is true of every line after every call."""

@@ -67,6 +67,8 @@ class Scenario:
     people: int = 24
     skew: float = 1.5
     """Most seconds that the clock of a server that takes over is behind."""
+    shuffled: float = 0.5
+    """Part of the launches whose pre-queue is shuffled."""
     careless: float = 0.1
     """Part of the losses after which no process and no ticket of the first call remembers the tenant."""
 
@@ -165,7 +167,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         replays=0.4,
         absences=(0.3, 30.0),
     ),
-    "launches lost": Scenario(_CALM | {"launch": 8, "lose": 3, "fail over": 6, "restart": 3, "jump": 2}),
+    "launches lost": Scenario(_CALM | {"launch": 8, "lose": 3, "fail over": 6, "restart": 3}),
     "flushes": Scenario(_CALM | {"flush": 8, "fail over": 8, "lose": 2, "restart": 6}, replays=0.2),
     "careless": Scenario(_CALM | {"lose": 4}, careless=1.0, newcomers=0.7, largest_batch=2, faithless=0.5),
     "epochs": Scenario(

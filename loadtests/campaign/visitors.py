@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from loadtests.campaign.lots import with_fresh
 from ropeline.lua.results import LineHead, Outcome, Verdict
 from ropeline.lua.visits import Visit
 
@@ -27,11 +28,13 @@ class Visitor:
 
     def visit(self, fresh: bytes) -> Visit:
         """A visit as the browser makes it: with the ticket that it holds."""
-        return Visit(fresh) if self.held is None else self.held._replace(fresh=fresh)
+        return Visit(fresh) if self.held is None else with_fresh(self.held, fresh)
 
     def receive(self, visit: Visit, head: LineHead, outcome: Outcome) -> None:
         """Take the answer to a visit: keep the ticket that comes with it."""
         ticket = ticket_after(visit, head, outcome)
+        if outcome.verdict is Verdict.ENDED:
+            self.held = None
         if ticket is not None and ticket != self.held:
             self.hold(ticket)
 
@@ -50,6 +53,7 @@ def ticket_after(visit: Visit, head: LineHead, outcome: Outcome) -> Visit | None
         visit.ticketed
         and not outcome.is_new
         and (visit.state, visit.end, visit.epoch) == (state, outcome.end, head.epoch)
+        and visit.place == outcome.place
     )
     if is_same:
         return visit._replace(fresh=bytes(16))

@@ -11,6 +11,8 @@ from ropeline.lua.visits import Visit
 
 __all__ = ["check_words"]
 
+_SECOND = 1_000_000
+
 
 def check_words(call: Call, visit: Visit, outcome: Outcome, numbers: LineSettings, places: Mapping[bytes, int]) -> None:
     """Raise Violation when the outcome of a visit is not the truth; `places`: of everybody who ever had one."""
@@ -22,7 +24,11 @@ def check_words(call: Call, visit: Visit, outcome: Outcome, numbers: LineSetting
         require(visit.fresh not in call.after.scores, "an unconfirmed visitor was stored")
         is_in_time = outcome.end == call.head.clock + numbers.confirm_within
         require(is_in_time, "a place is to be confirmed at another time")
-        _check_position(call, outcome, (outcome.place, b""))
+        if numbers.window:
+            is_none = (outcome.place, outcome.position) == (numbers.window * _SECOND, -1)
+            require(is_none, "a place was drawn before anybody knows who takes part")
+        else:
+            _check_position(call, outcome, (outcome.place, b""))
     elif outcome.verdict is Verdict.CALLED:
         require(call.after.is_called(visit.fresh), "a first contact passes without a slot")
 
@@ -32,8 +38,13 @@ def _check_waiting(
 ) -> None:
     who = visit.id
     require(call.after.is_waiting(who), "told to wait, and not in line")
-    require(call.after.scores[who] == outcome.place == places[who], "a place changed")
-    _check_position(call, outcome, (outcome.place, who))
+    require(call.after.scores[who] == places[who], "a place changed")
+    if numbers.window and places[who] // _SECOND == numbers.window:
+        is_hidden = (outcome.place, outcome.position) == (numbers.window * _SECOND, -1)
+        require(is_hidden, "a place by lot was shown before the start")
+    else:
+        require(outcome.place == places[who], "another place was told than the store has")
+        _check_position(call, outcome, (outcome.place, who))
     is_renewed = outcome.end - call.head.clock > numbers.waiting_ttl * 3 / 4
     require(outcome.end == call.after.ends[who] and is_renewed, "a present visitor's hold was not renewed")
 

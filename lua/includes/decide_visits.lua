@@ -7,6 +7,7 @@
 --- @include "purge_ended"
 --- @include "touch"
 --- @include "put_back"
+--- @include "lot_of"
 --- @include "admit_waiting"
 --- @include "receive"
 --- @include "write_line"
@@ -24,6 +25,12 @@ local function decide_visits(full)
     return { line and line.config.version or -1 }
   end
   local evidence, known, place, sequence, generation = weigh_tickets(line, visits)
+  for _, visit in ipairs(visits) do
+    if visit.ticketed and visit.state == 0 and visit.place % 1000000 == 0 then
+      -- Who confirms in a shuffled pre-queue is given an id now, or the best of many free ones could be chosen.
+      visit.id, visit.renamed = visit.fresh, true
+    end
+  end
   open_line(line, known or caller_clock > 0, evidence, place, sequence)
   if generation > line.config.generation then
     empty_line(line, generation)
@@ -52,28 +59,33 @@ local function decide_visits(full)
   end
   for _, visit in ipairs(visits) do
     if not (visit.met or visit.verdict) then
-      visit.verdict = visit.no_new and ENDED or receive(line, book, visit, full)
+      visit.verdict = (visit.no_new or visit.renamed) and ENDED or receive(line, book, visit, full)
     end
   end
   write_line(line)
   local reply = line_reply(line)
+  local window = line.config.window * 1000000
   for _, visit in ipairs(visits) do
     local verdict, new, since, ends, position = visit.verdict, visit.drawn and 1 or 0, 0, visit.drawn or 0, -1
     local visit_place = visit.drawn and visit.place or 0
     if visit.met then
       local score = book.score[visit.id]
-      new, ends = 0, book.ends[visit.id]
+      new, ends = visit.renamed and 1 or 0, book.ends[visit.id]
       if score > 0 then
-        verdict, visit_place = WAITING, score
-        if not line.recovering then
+        local is_hidden = window > 0 and math.floor(score / 1000000) * 1000000 == window
+        verdict, visit_place = WAITING, is_hidden and window or score
+        if not (line.recovering or is_hidden) then
           position = redis.call('ZRANK', KEYS[1], visit.id) - line.active + 1
         end
       else
         verdict, visit_place, since, position = ADMITTED, visit.place, -score, 0
+        if visit_place % 1000000 == 0 and visit_place ~= window then
+          visit_place = lot_of(line, visit) or visit_place
+        end
       end
     elseif verdict == CALLED then
       ends, position = book.ends[visit.fresh], 0
-    elseif verdict == UNCONFIRMED and not line.recovering then
+    elseif verdict == UNCONFIRMED and not line.recovering and line.config.window == 0 then
       position = redis.call('ZCOUNT', KEYS[1], '(0', '(' .. string.format('%d', visit_place)) + 1
     end
     for _, number in ipairs({ verdict, new, visit_place, since, ends, position }) do

@@ -1,7 +1,8 @@
 -- What scripts read of a phase, as LineSettings names it.
 local NUMBERS = {
   'quota', 'rate', 'waiting_ttl', 'session_ttl', 'session_max', 'confirm_within', 'claim_within', 'return_within',
-  'leave_hold', 'recovery_hold', 'clock_step', 'method', 'closed', 'renew', 'join_limit',
+  'leave_hold', 'recovery_hold', 'clock_step', 'method', 'closed', 'renew', 'join_limit', 'window',
+  'reserved',
 }
 
 -- phase_at(turns, moment): the last phase that has begun at `moment` (us), nil before the first turn, and when the next

@@ -2,6 +2,8 @@
 --- @include "restore"
 --- @include "count_admission"
 --- @include "session_end"
+--- @include "lot_of"
+--- @include "draw_place"
 -- put_back(line, book, visit): a ticket that the store does not know goes back where it belongs; false when it has ended.
 local function put_back(line, book, visit)
   local config, clock = line.config, line.clock
@@ -31,8 +33,12 @@ local function put_back(line, book, visit)
     in_line = true
   end
   if in_line then
-    put(book, id, visit.place, clock + config.waiting_ttl)
-    line.state.place = math.max(line.state.place, visit.place)
+    local place = lot_of(line, visit) or visit.place
+    if place % 1000000 == 0 then
+      place = draw_place(line)
+    end
+    put(book, id, place, clock + config.waiting_ttl)
+    line.state.place = math.max(line.state.place, place)
     local counter = visit.state == 0 and 'joined' or 'restored'
     line.state[counter] = line.state[counter] + 1
   end

@@ -6,7 +6,8 @@ local BAND = 100000000000000
 local CONFIG = {
   'version', 'generation', 'quota', 'rate', 'waiting_ttl', 'session_ttl', 'session_max', 'confirm_within',
   'claim_within', 'return_within', 'leave_hold', 'recovery_hold', 'clock_step', 'method', 'closed', 'renew',
-  'join_limit', 'worthless', 'keep', 'turn', 'turns_at',
+  'join_limit', 'worthless', 'keep', 'turn', 'turns_at', 'window',
+  'reserved',
 }
 local STATE = {
   'clock', 'last', 'sequence', 'epoch', 'closed_until', 'place', 'tokens', 'unconfirmed', 'sampled',

@@ -1,10 +1,11 @@
 --- @include "count_join"
+--- @include "draw_place"
 --- @include "put"
 -- The verdicts on a visit, as `Verdict` in results.py numbers them.
 local UNCONFIRMED, WAITING, ADMITTED, CALLED, ENDED, LIMITED, REJECTED, FULL = 0, 1, 2, 3, 4, 5, 6, 7
 
 -- receive(line, book, visit, full): first contact, called at once when the room is open, nobody is in line and nobody is about to confirm a place that
--- was drawn because the room was full; else a place is drawn and nothing is stored.
+-- was drawn because the room was full; else a place is drawn and nothing is stored. A shuffled pre-queue draws none yet.
 local function receive(line, book, visit, full)
   local config, state = line.config, line.state
   if config.method == 2 then
@@ -16,8 +17,7 @@ local function receive(line, book, visit, full)
   if not count_join(line, visit.first, visit.second) then
     return LIMITED
   end
-  line.state.place = math.max(line.now, line.state.place + 1)
-  local place = line.state.place
+  local place = config.window > 0 and config.window * 1000000 or draw_place(line)
   visit.place, visit.drawn = place, line.clock + config.confirm_within
   if config.method == 1 then
     return UNCONFIRMED

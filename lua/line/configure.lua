@@ -23,7 +23,8 @@ ARGV     1 now           us   empty: the server's time
          10 numbers      text their part that the scripts read, as JSON: name -> whole number
          11 turns        text what that part becomes later, as JSON: a list of the same in the order of time, each with
                               `at`, since when it is in force, s of the server's clock
-         12 reached      us   a phase that began until then has begun, whatever the server's clock says; 0: by that alone
+         12 seeds        text of the shuffled pre-queues, as JSON: when it opened, s -> 32 bytes, hexadecimal
+         13 reached      us   a phase that began until then has begun, whatever the server's clock says; 0: by that alone
 RETURNS  1 when the settings were written, else 0; the version now in force; the sequence number of this call, 0 when it
          changed nothing or the line has no state yet
 COST     O(1)
@@ -34,6 +35,11 @@ COST     O(1)
 --- @include "write_line"
 local expected, version, generation = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local numbers, turns = cjson.decode(ARGV[10]), cjson.decode(ARGV[11])
+for _, seed in pairs(cjson.decode(ARGV[12])) do
+  if type(seed) ~= 'string' or #seed ~= 64 or not seed:match('^%x+$') then
+    return redis.error_reply('INVALID seeds: 32 bytes each are expected, hexadecimal')
+  end
+end
 numbers.at = 0
 local keep, before = 0, -1
 for _, phase in ipairs({ numbers, unpack(turns) }) do
@@ -73,8 +79,8 @@ if is_newer then
   if has_lived then
     worthless = math.max(worthless, line.clock - line.config.return_within)
   end
-  local phase, turns_at = phase_at(turns, math.max(line and line.now or server_now(ARGV[1]), tonumber(ARGV[12])))
-  redis.call('HSET', KEYS[4], 'version', version, 'settings', ARGV[9], 'turns', ARGV[11], 'worthless', worthless,
+  local phase, turns_at = phase_at(turns, math.max(line and line.now or server_now(ARGV[1]), tonumber(ARGV[13])))
+  redis.call('HSET', KEYS[4], 'version', version, 'settings', ARGV[9], 'turns', ARGV[11], 'seeds', ARGV[12], 'worthless', worthless,
     'keep', keep, unpack(phase_fields(phase or numbers, turns_at)))
 end
 if not line then

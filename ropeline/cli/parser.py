@@ -44,6 +44,7 @@ def build_parser() -> Parser:
     _add_up(commands)
     _add_tenant(commands)
     _add_event(commands)
+    _add_lottery(commands)
     _add_status(commands)
     _add_doctor(commands)
     worker_command.add_worker_command(commands)
@@ -169,6 +170,28 @@ def _add_event(commands: Commands) -> None:
     add_json(add("list", "list the events of a tenant", "list_events"))
     remove = add("remove", "take an event out of the list", "remove_event")
     remove.add_argument("event", metavar="EVENT", help="name of the event")
+
+
+def _add_lottery(commands: Commands) -> None:
+    lottery = commands.add_parser(
+        "lottery", help="show and verify draws by lot", description="Show and verify the draws by lot of events."
+    )
+    group = lottery.add_subparsers(dest="lottery_command", required=True, title="commands")
+    for name, text in (
+        ("show", "show what is public of a draw"),
+        ("export", "print a draw with the places of all who are in line by it"),
+    ):
+        command = group.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        command.add_argument("name", metavar="NAME", help="name of the tenant")
+        add_place(command)
+        command.add_argument("event", metavar="EVENT", help="name of the event")
+        if name == "show":
+            add_json(command)
+        command.set_defaults(handler=f"ropeline.cli.lottery:{name}_lottery")
+    text = "recompute every place of an exported draw"
+    verify = group.add_parser("verify", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    verify.add_argument("file", metavar="FILE", help="what `export` printed, or the `lottery` of a visitor's status")
+    verify.set_defaults(handler="ropeline.cli.lottery:verify_lottery")
 
 
 def _add_status(commands: Commands) -> None:

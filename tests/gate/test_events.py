@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -13,8 +16,9 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from ropeline.gate.events import MOST_EVENTS, Event, Phase, phase_at, phases, settings_in
+from ropeline.gate.lots import place_of, wrong_places
 from ropeline.gate.settings import TenantSettings
-from ropeline.gate.tenant_store import line_settings, line_turns
+from ropeline.gate.tenant_store import StoredTenant, TenantStore, line_settings, line_turns
 from ropeline.lua.errors import ConfigurationError
 from tests.gate.visitors import Gated, quick_tenant, running, tenant
 from tests.servers import Server
@@ -302,3 +306,156 @@ def test_the_line_goes_by_the_settings_of_each_phase() -> None:
     assert [turn.numbers.quota for turn in line_turns(settings)] == [50, 50, 7]
     assert [turn.numbers.closed for turn in line_turns(settings)] == [True, False, False]
     assert line_settings(settings).quota == 7
+
+
+# -- draws by lot
+
+
+async def in_prequeue(gated: Gated) -> Any:
+    """A visitor who has confirmed in a pre-queue."""
+    visitor = gated.visitor("acme")
+
+    async def has_confirmed() -> bool:
+        return bool((await visitor.poll())["state"] == "prequeue")
+
+    await wait_until(has_confirmed, timeout=20)
+    return visitor
+
+
+async def test_places_by_lot_are_hidden_until_the_start_and_can_be_recomputed_after_it(
+    valkey: Server, store: Redis, tenant_name: str
+) -> None:
+    async with two_gates(valkey, tenant_name, total_active_users=0) as gates:
+        now = await server_time(store)
+        sale = launch(now, 3, 600, 900) | {"shuffle_at_event_start": True}
+        await save(gates, sale, total_active_users=0)
+        opened = now + 3
+        await wait_until(
+            lambda: all(gated.gate.directory.tenants["acme"].phase.is_prequeue for gated in gates), timeout=20
+        )
+        visitors = [await in_prequeue(gates[number % 2]) for number in range(4)]
+        commits: set[str] = set()
+        for visitor in visitors:
+            told = await visitor.poll()
+            ticket = gates[0].gate.signer.read(visitor.ticket, "acme")
+            assert ticket is not None
+            assert ticket.place == opened * 1_000_000, "it says when the pre-queue opened, and no more"
+            assert (told["position"], told["queueingMethod"], told["shuffleAtEventStart"]) == (None, "random", True)
+            assert told["placeHeldSeconds"] is not None
+            draw = told["lottery"]
+            commits.add(draw["commit"])
+            assert (draw["opened"], draw["seed"], draw["id"], draw["place"]) == (opened, None, None, None)
+            page = await visitor.get(accept="text/html")
+            assert b"by lot" in page.body
+        stored = await gates[0].gate.store.read("acme")
+        lottery = stored.lottery(stored.settings.events[0])
+        assert lottery is not None
+        assert lottery.seed.hex() not in json.dumps(stored.settings.to_mapping()) + repr(stored)
+        # The start is moved to two seconds from now.
+        start = await server_time(store) + 2
+        await save(gates, sale | {"event_start_time": moment_text(start)}, total_active_users=0)
+
+        async def is_in_line() -> bool:
+            return {(await visitor.poll())["state"] for visitor in visitors} == {"waiting"}
+
+        await wait_until(is_in_line, timeout=20)
+        answers = [await visitor.poll() for visitor in visitors]
+        drawn = [each["lottery"] for each in answers]
+        assert [draw["place"] for draw in drawn] == [
+            place_of(opened, lottery.seed, bytes.fromhex(draw["id"])) for draw in drawn
+        ]
+        assert {draw["commit"] for draw in drawn} == commits == {hashlib.sha256(lottery.seed).hexdigest()}
+        assert {draw["seed"] for draw in drawn} == {None}, "revealed a minute after the start"
+        in_order = sorted(answers, key=lambda each: each["lottery"]["place"])
+        assert [each["position"] for each in in_order] == [1, 2, 3, 4]
+        late = gates[0].visitor("acme")
+        await late.get()
+        assert (await late.poll())["position"] == 5
+        for draw in drawn:
+            assert wrong_places(draw | {"seed": lottery.seed.hex()}) == []
+
+
+async def test_a_draw_is_planned_before_its_pre_queue_opens_and_held_once(
+    valkey: Server, store: Redis, tenant_name: str
+) -> None:
+    async with two_gates(valkey, tenant_name) as gates:
+        tenants = gates[0].gate.store
+        now = await server_time(store)
+        drawn = {"shuffle_at_event_start": True}
+        with pytest.raises(ConfigurationError, match="a time to come: places are drawn by lot"):
+            await save(gates, launch(now, -5, 600, 900) | drawn)
+        await save(gates, launch(now, 300, 600, 900) | drawn)
+        seeds = (await tenants.read("acme")).seeds
+        await save(gates, launch(now, 300, 700, 900) | drawn)
+        assert (await tenants.read("acme")).seeds == seeds, "another start changes no place"
+        await save(gates, launch(now, 301, 700, 900) | drawn)
+        assert set((await tenants.read("acme")).seeds) == {now + 301}
+        # As if it had started: a draw whose seed may be known is not held again.
+        stored = await tenants.read("acme")
+        past = launch(now, -9, -5, 900) | drawn
+        await _write_with_seed(tenants, quick_tenant("acme", events=[past]), stored.version, now - 9)
+        with pytest.raises(ConfigurationError, match="everybody may know the seed"):
+            await save(gates, launch(now, -9, 600, 900) | drawn)
+
+
+async def _write_with_seed(tenants: TenantStore, settings: TenantSettings, version: int, opened: int) -> None:
+    stored = StoredTenant(settings, version + 1, 0, seeds={opened: bytes(32)})
+    copy = stored.copy()
+    await tenants.scripts("acme").configure(
+        expected=version,
+        version=version + 1,
+        settings=copy.text,
+        numbers=copy.numbers,
+        turns=copy.turns,
+        seeds=copy.seeds,
+    )
+
+
+async def test_a_ticket_of_the_pre_queue_that_comes_too_late_is_that_of_a_new_visitor(
+    valkey: Server, store: Redis, tenant_name: str
+) -> None:
+    async with two_gates(valkey, tenant_name, total_active_users=0) as gates:
+        await save(gates, launch(await server_time(store), 2, 600, 900) | {"shuffle_at_event_start": True})
+        await wait_until(lambda: gates[0].gate.directory.tenants["acme"].phase.is_prequeue, timeout=20)
+        visitor = gates[0].visitor("acme")
+        await visitor.get()
+        line = gates[0].line("acme")
+        ticket = gates[0].gate.signer.read(visitor.ticket, "acme")
+        assert ticket is not None
+        await wait_until(lambda: line.known_clock > ticket.end, timeout=20)
+        assert (await visitor.poll())["state"] == "unconfirmed"
+        assert (await visitor.poll())["state"] == "prequeue"
+
+
+def test_a_place_by_lot_is_the_documented_formula() -> None:
+    """Worked out by hand from RFC 2104: HMAC-SHA-1 of sixteen zero bytes under 32 zero bytes."""
+    drawn = int(hmac.new(bytes(32), bytes(16), hashlib.sha1).hexdigest()[:13], 16)
+    assert place_of(1_790_000_000, bytes(32), bytes(16)) == 1_790_000_000_000_001 + drawn % 999_999
+
+
+def test_a_draw_whose_seed_or_place_was_changed_does_not_verify() -> None:
+    seed, ids = bytes(range(32)), [bytes([number] * 16) for number in range(5)]
+    document: dict[str, Any] = {
+        "opened": 1_790_000_000,
+        "commit": hashlib.sha256(seed).hexdigest(),
+        "seed": seed.hex(),
+        "places": {id_.hex(): place_of(1_790_000_000, seed, id_) for id_ in ids},
+    }
+    assert wrong_places(document) == []
+    moved = document["places"] | {ids[2].hex(): 1_790_000_000_000_001}
+    assert len(wrong_places(document | {"places": moved})) == 1
+    assert len(wrong_places(document | {"seed": bytes(32).hex()})) == 6
+    changes: list[dict[str, Any]] = [{"seed": "ab"}, {"opened": "now"}, {"places": []}, {"commit": None}]
+    for broken in (*changes, {"places": {"x": 1}}):
+        with pytest.raises(ConfigurationError):
+            wrong_places(document | broken)
+
+
+def test_a_random_queueing_method_is_a_draw_by_lot() -> None:
+    (event,) = planned(SALE | {"overrides": {"queueing_method": "random", "total_active_users": 9}}).events
+    assert (event.shuffle_at_event_start, event.overrides) == (True, {"total_active_users": 9})
+
+
+def test_a_draw_by_lot_needs_a_pre_queue_of_two_seconds() -> None:
+    with pytest.raises(ConfigurationError, match="at least 2 seconds before the start"):
+        planned(SALE | {"shuffle_at_event_start": True, "prequeue_start_time": None})

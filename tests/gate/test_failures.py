@@ -149,7 +149,7 @@ def test_an_emergency_ticket_stands_where_its_holder_stood_or_at_the_processs_ti
         return judge.emergency_ticket(held, b"f" * 16, clock=known_clock, epoch=9, sequence=8, generation=3)
 
     new = emergency(None, CLOCK - 5000)
-    assert new == Ticket("acme", b"f" * 16, EMERGENCY, CLOCK * 1000, 0, CLOCK - 5000 + 300_000, 9, 8, 3, 0)
+    assert new == Ticket("acme", b"f" * 16, EMERGENCY, CLOCK * 1000 + 1, 0, CLOCK - 5000 + 300_000, 9, 8, 3, 0)
     old = emergency(ticket(WAITING, generation=4), CLOCK)
     assert (old.id, old.place, old.state, old.generation) == (b"x" * 16, 77, EMERGENCY, 4)
     assert emergency(None, 0).end == CLOCK + 300_000, "never earlier than the tenant clock can be"

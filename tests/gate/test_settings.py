@@ -105,7 +105,7 @@ def test_null_stands_for_the_default_where_there_is_something_to_stand_for(field
         ),
         (
             {"queueing_method": "random"},
-            "expected one of fifo, passthrough, reject (random belongs to a draw by lot, which this version",
+            "expected one of fifo, passthrough, reject (random belongs to the pre-queue of an event",
         ),
         ({"queueing_status_code": 500}, "queueing_status_code: got 500, expected one of 503, 200, 202, 429"),
         ({"queueing_status_code": 200.0}, "queueing_status_code: got 200.0"),

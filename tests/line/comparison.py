@@ -12,7 +12,7 @@ from ropeline.lua.keys import TenantKeys
 from tests.line.line_model import LineModel
 
 _NUMBERS_OF_CONFIG = ("version", "generation", "worthless", "keep", "turn", "turns_at")
-_TEXTS_OF_CONFIG = ("settings", "turns")
+_TEXTS_OF_CONFIG = ("settings", "turns", "seeds")
 
 
 def assert_same_line(client: BlockingClient, keys: TenantKeys, model: LineModel) -> None:

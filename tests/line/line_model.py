@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 
 from ropeline.lua.line_settings import LineSettings, Method, Turn
 from ropeline.lua.results import Configured, Counters, LineHead, Outcome, StaleSettings, Status, Verdict
 from ropeline.lua.visits import Departure, Visit
-from tests.line.line_state import ADMITTED, BAND, EMERGENCY, UNCONFIRMED, Config, LineState
+from tests.line.line_state import ADMITTED, BAND, EMERGENCY, SECOND, UNCONFIRMED, Config, LineState
 
 
 def _longest_hold(numbers: LineSettings) -> int:
@@ -32,6 +33,13 @@ class _Guest:
     verdict: Verdict | None = None
     place: int = 0
     drawn: int = 0
+    is_renamed: bool = False
+
+
+def _renamed(visit: Visit) -> Visit:
+    """Who confirms in a shuffled pre-queue is given the new id."""
+    names_window = visit.ticketed and visit.state == UNCONFIRMED and visit.place % SECOND == 0
+    return visit._replace(id=visit.fresh) if names_window else visit
 
 
 class LineModel(LineState):
@@ -52,6 +60,7 @@ class LineModel(LineState):
         if config is None or config.version < known_version or config.generation < known_generation:
             return StaleSettings(-1 if config is None else config.version)
         self._read(now, run, caller_clock)
+        visits = [_renamed(visit) for visit in visits]
         tickets = [visit for visit in visits if visit.ticketed]
         valid = [
             ticket for ticket in tickets if ticket.generation >= config.generation and self._is_worth_something(ticket)
@@ -63,7 +72,7 @@ class LineModel(LineState):
             self._empty(generation)
         self._retire(ticket.id for ticket in tickets if self._has_ended(ticket.id))
         self._purge(200)
-        guests = [_Guest(visit, place=visit.place) for visit in visits]
+        guests = [_Guest(visit, place=visit.place, is_renamed=visit.id == visit.fresh) for visit in visits]
         present: dict[bytes, _Guest] = {}
         for guest in guests:
             if not guest.visit.ticketed:
@@ -82,7 +91,8 @@ class LineModel(LineState):
         self._admit(present)
         for guest in guests:
             if not guest.met and guest.verdict is None:
-                guest.verdict = Verdict.ENDED if guest.visit.no_new else self._receive(guest, full=full)
+                is_over = guest.visit.no_new or guest.is_renamed
+                guest.verdict = Verdict.ENDED if is_over else self._receive(guest, full=full)
         self._write()
         return self._head(), [self._outcome(guest) for guest in guests]
 
@@ -156,6 +166,7 @@ class LineModel(LineState):
         version: int,
         numbers: LineSettings,
         turns: Sequence[Turn] = (),
+        seeds: Mapping[int, bytes] = MappingProxyType({}),
         reached: int = 0,
         now: int,
         run: str,
@@ -179,7 +190,7 @@ class LineModel(LineState):
                 if has_lived:
                     worthless = max(worthless, self.clock - self.numbers.return_within)
             generation_now = generation if config is None else config.generation
-            made = Config(numbers, version, generation_now, worthless, keep, tuple(turns))
+            made = Config(numbers, version, generation_now, worthless, keep, tuple(turns), seeds=dict(seeds))
             self.stored_config = made.turned(max(now, reached))
         if is_flushed:
             self._empty(generation)
@@ -266,8 +277,9 @@ class LineModel(LineState):
         if ticket.state == EMERGENCY and not self.is_closed and self.sessions.count_below(0) < self.numbers.quota:
             self._enter(ticket)
             return True
-        self._put(session, ticket.place, clock + self.numbers.waiting_ttl)
-        self.state.place = max(self.state.place, ticket.place)
+        place = self._place_of(ticket)
+        self._put(session, place, clock + self.numbers.waiting_ttl)
+        self.state.place = max(self.state.place, place)
         if ticket.state == UNCONFIRMED:
             self.state.joined += 1
         else:
@@ -310,8 +322,8 @@ class LineModel(LineState):
             return Verdict.FULL
         if not self._count_join(guest.visit):
             return Verdict.LIMITED
-        state.place = max(self.now, state.place + 1)
-        guest.place, guest.drawn = state.place, clock + numbers.confirm_within
+        guest.place = numbers.window * SECOND or self._draw_place()
+        guest.drawn = clock + numbers.confirm_within
         if numbers.method is Method.PASSTHROUGH:
             return Verdict.UNCONFIRMED
         active = self.sessions.count_below(0)
@@ -389,15 +401,21 @@ class LineModel(LineState):
         if guest.met:
             score, ends = self.sessions.scores[guest.visit.id], self.pool.scores[guest.visit.id]
             if score < 0:
-                return Outcome(Verdict.ADMITTED, False, guest.place, -score, ends, 0)
+                is_hidden = self.numbers.window * SECOND == guest.visit.place
+                place = guest.place if is_hidden else self._lot_of(guest.visit) or guest.place
+                return Outcome(Verdict.ADMITTED, guest.is_renamed, place, -score, ends, 0)
             position = self.sessions.rank(guest.visit.id) - self.sessions.count_below(0) + 1
-            return Outcome(Verdict.WAITING, False, score, 0, ends, -1 if self.is_recovering else position)
+            window = self.numbers.window * SECOND
+            if window and score // SECOND * SECOND == window:
+                return Outcome(Verdict.WAITING, guest.is_renamed, window, 0, ends, -1)
+            return Outcome(Verdict.WAITING, guest.is_renamed, score, 0, ends, -1 if self.is_recovering else position)
         verdict = guest.verdict
         if verdict is Verdict.CALLED:
             return Outcome(verdict, True, guest.place, 0, self.pool.scores[guest.visit.fresh], 0)
         if verdict is Verdict.UNCONFIRMED:
             ahead = self.sessions.count_below(guest.place) - self.sessions.count_below(1)
-            return Outcome(verdict, True, guest.place, 0, guest.drawn, -1 if self.is_recovering else ahead + 1)
+            is_hidden = self.is_recovering or self.numbers.window > 0
+            return Outcome(verdict, True, guest.place, 0, guest.drawn, -1 if is_hidden else ahead + 1)
         if verdict is None:
             raise LookupError("a visit was not decided on")
         return Outcome(verdict, False, 0, 0, 0, -1)

@@ -5,13 +5,15 @@ Times: `now`, places and epochs are microseconds, everything else is millisecond
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ropeline.lua.line_settings import LineSettings, Method, Turn
 from ropeline.lua.visits import Visit
 from tests.line.sorted_set import SortedSet
 
+SECOND = 1_000_000
 BAND = 10**14
 """Scores below -BAND are called sessions, from there to 0 admitted ones, above 0 waiting ones."""
 
@@ -29,6 +31,7 @@ class Config:
     keep: int
     turns: Sequence[Turn] = ()
     turn: int = 0  # us
+    seeds: Mapping[int, bytes] = field(default_factory=dict)
 
     @property
     def turns_at(self) -> int:
@@ -176,6 +179,29 @@ class LineState:
         if ticket.epoch == self.state.epoch:
             return ticket.sequence > self.state.sequence
         return ticket.epoch not in self.state.formers
+
+    # -- places
+
+    def _draw_place(self) -> int:
+        """The next place by arrival; a whole second is none."""
+        place = max(self.now, self.state.place + 1)
+        if self.numbers.reserved and place // SECOND == self.numbers.reserved:
+            place = (self.numbers.reserved + 1) * SECOND
+        self.state.place = place + (place % SECOND == 0)
+        return self.state.place
+
+    def _place_of(self, ticket: Visit) -> int:
+        """Where a ticket's holder belongs: as it says, or by lot, or behind all who are there."""
+        return self._lot_of(ticket) or (ticket.place if ticket.place % SECOND else self._draw_place())
+
+    def _lot_of(self, ticket: Visit) -> int | None:
+        """The place by lot of a ticket whose place is a whole second, which names a shuffled pre-queue; None: it has none."""
+        opened = ticket.place // SECOND
+        is_late = ticket.state == UNCONFIRMED and self.numbers.window != opened
+        if ticket.place % SECOND or is_late or opened not in self.config.seeds:
+            return None
+        drawn = hmac.digest(self.config.seeds[opened], ticket.id, "sha1").hex()
+        return ticket.place + 1 + int(drawn[:13], 16) % 999_999
 
     # -- sessions
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TypedDict, TypeVar
 
 from loadtests.campaign.blocking import BlockingClient
@@ -78,6 +79,7 @@ class MirroredScripts(LineScripts):
         settings: str,
         numbers: LineSettings,
         turns: Sequence[Turn] = (),
+        seeds: Mapping[int, bytes] = MappingProxyType({}),
         reached: int = 0,
         generation: int = 0,
         caller_clock: int = 0,
@@ -88,6 +90,7 @@ class MirroredScripts(LineScripts):
             settings=settings,
             numbers=numbers,
             turns=turns,
+            seeds=seeds,
             reached=reached,
             generation=generation,
             caller_clock=caller_clock,
@@ -98,6 +101,7 @@ class MirroredScripts(LineScripts):
             version=version,
             numbers=numbers,
             turns=turns,
+            seeds=seeds,
             reached=reached,
             generation=generation,
             caller_clock=caller_clock,

@@ -35,7 +35,7 @@ RULES = (
     Rule(
         "a place is above the last one",
         "clocks",
-        (("line.state.place = math.max(line.now, line.state.place + 1)", "line.state.place = line.now"),),
+        (("local place = math.max(line.now, line.state.place + 1)", "local place = line.now"),),
     ),
     Rule(
         "nobody in line is admitted over the quota",
@@ -326,9 +326,29 @@ RULES = (
         (("if turns_at > 0 and line.now >= turns_at then", "if turns_at + line.config.turn > 0 then"),),
     ),
     Rule(
-        "a phase that has begun does not come back with a store that was emptied",
-        "launches lost",
-        (("tonumber(ARGV[12])", "0"),),
+        "a place by lot is what the seed says",
+        "launches longer",
+        (("math.fmod(tonumber(drawn:sub(1, 13), 16), 999999)", "math.fmod(line.now, 999999)"),),
+    ),
+    Rule(
+        "who confirms after the start takes no part in the draw",
+        "launches longer",
+        ((" or visit.state == 0 and line.config.window ~= opened then", " then"),),
+    ),
+    Rule(
+        "no place by lot is shown before the start",
+        "launches longer",
+        (("WAITING, is_hidden and window or score", "WAITING, score"),),
+    ),
+    Rule(
+        "no position in a shuffled pre-queue is shown before the start",
+        "launches longer",
+        (("if not (line.recovering or is_hidden) then", "if not line.recovering then"),),
+    ),
+    Rule(
+        "who takes part in a draw has an id that nobody could choose",
+        "launches longer",
+        (("visit.id, visit.renamed = visit.fresh, true", "visit.renamed = true"),),
     ),
     Rule(
         "tickets that ended before a phase stay worthless in it",
@@ -441,7 +461,7 @@ RULES = (
     Rule(
         "no position is named while recovering",
         "losses",
-        (("        if not line.recovering then\n          position", "        if true then\n          position"),),
+        (("if not (line.recovering or is_hidden) then", "if not is_hidden then"),),
     ),
     Rule(
         "a new epoch leaves places free above the last one",
@@ -453,7 +473,7 @@ RULES = (
         "jumps lost",
         (
             ("math.max(state.place, line.now, place) + 5000000", "math.max(state.place, line.now) + 5000000"),
-            ("    line.state.place = math.max(line.state.place, visit.place)\n", ""),
+            ("    line.state.place = math.max(line.state.place, place)\n", ""),
         ),
     ),
 )

@@ -105,12 +105,13 @@ def _flat(model: LineModel, call: LineCall, run: str) -> list[int]:
     """What the model replies, in the scripts' form."""
     arguments, clock, now = call.arguments, int(call.arguments[0]), call.now
     if call.name == "line/configure":
-        _, _, _, expected, version, generation, _, _, turns, reached = arguments
+        _, _, _, expected, version, generation, _, _, turns, seeds, reached = arguments
         written = model.configure(
             expected=int(expected),
             version=int(version),
             numbers=settings_of(call),
             turns=_turns_from(turns),
+            seeds={int(opened): bytes.fromhex(seed) for opened, seed in json.loads(seeds).items()},
             reached=int(reached),
             generation=int(generation),
             caller_clock=clock,
@@ -145,7 +146,7 @@ def departures_of(call: LineCall) -> list[Departure]:
 
 def settings_of(call: LineCall) -> LineSettings:
     """The settings that a call of `configure` wrote."""
-    return _settings_from(json.loads(call.arguments[-3]))
+    return _settings_from(json.loads(call.arguments[-4]))
 
 
 def _turns_from(text: bytes) -> list[Turn]:

@@ -113,8 +113,26 @@ def test_turns_that_do_not_follow_one_another_are_refused_before_any_write(
     assert "INVALID" in configure_refused(store, numbers, [numbers | {"at": at} for at in begins])
 
 
-def configure_refused(store: SimulatedStore, numbers: object, turns: object) -> str:
-    arguments = (0, "channel", "message", 1, 2, 0, "{}", json.dumps(numbers), json.dumps(turns), 0)
+@pytest.mark.parametrize("seed", [5, "", "ab", "x" * 64, "a" * 63, None])
+def test_a_seed_that_is_not_32_bytes_is_refused_before_any_write(store: SimulatedStore, seed: object) -> None:
+    numbers = json.loads(LineSettings(quota=1).numbers())
+    assert "INVALID seeds" in configure_refused(store, numbers, [], {"1790000000": seed})
+
+
+def configure_refused(store: SimulatedStore, numbers: object, turns: object, seeds: object = None) -> str:
+    arguments = (
+        0,
+        "channel",
+        "message",
+        1,
+        2,
+        0,
+        "{}",
+        json.dumps(numbers),
+        json.dumps(turns),
+        json.dumps(seeds or {}),
+        0,
+    )
     return refused(store, "line/configure", *arguments)
 
 

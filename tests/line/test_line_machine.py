@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from loadtests.campaign.blocking import BlockingClient, result_of
+from loadtests.campaign.lots import with_fresh
 from loadtests.campaign.store import Snapshot
 from ropeline.lua.line_settings import LineSettings, Method, Turn
 from ropeline.lua.results import LineHead, Outcome, StaleSettings, Verdict
@@ -28,6 +29,9 @@ STATES = {
 }
 LARGE = os.environ.get("ROPELINE_LARGE") == "1"
 _tenants = itertools.count(1)
+# When shuffled pre-queues opened, s, and their seeds; of the second one the store has none.
+WINDOW = 1_790_000_000
+SEEDS = {WINDOW: bytes(range(32))}
 
 seconds = st.sampled_from([2, 3, 5, 8, 20, 60]).map(lambda number: number * 1000)
 line_settings = st.builds(
@@ -47,11 +51,13 @@ line_settings = st.builds(
     closed=st.sampled_from([False] * 12 + [True]),
     renew=st.sampled_from([True, True, True, False]),
     join_limit=st.sampled_from([0] * 8 + [2]),
+    window=st.sampled_from([0] * 5 + [WINDOW, WINDOW, WINDOW + 1]),
+    reserved=st.sampled_from([0, 0, WINDOW, WINDOW + 3]),
 )
 # What the settings turn into, seconds from when they are written.
 turns = st.dictionaries(st.sampled_from([-5, 0, 1, 2, 3, 8, 20, 3600]), line_settings, max_size=2)
 # What may be odd about a ticket that is signed all the same: it comes from a time that the store does not remember.
-twists = st.sampled_from([""] * 12 + ["epoch", "sequence", "generation", "emergency", "late"])
+twists = st.sampled_from([""] * 12 + ["epoch", "sequence", "generation", "emergency", "late", "first"])
 guests = st.tuples(
     st.integers(0, 30), twists, st.sampled_from([False, False, False, True]), st.integers(0, 2)
 )  # ticket counted from the newest, twist, may not begin, client prefix
@@ -231,6 +237,7 @@ class LineMachine(RuleBasedStateMachine):
     def _decide(self, visits: list[Visit], *, knows: bool) -> None:
         if not visits:
             return
+        visits = [with_fresh(visit, visit.fresh) if visit.ticketed else visit for visit in visits]
         clock, version, generation = (self.clock, self.version, self.generation) if knows else (0, 0, 0)
         reply = result_of(
             self.scripts.visit(visits, caller_clock=clock, known_version=version, known_generation=generation)
@@ -259,6 +266,8 @@ class LineMachine(RuleBasedStateMachine):
             return ticket._replace(generation=ticket.generation + 1)
         if twist == "emergency":
             return ticket._replace(state=EMERGENCY, place=self.time.now, end=ticket.end + 5000)
+        if twist == "first":
+            return ticket._replace(place=WINDOW * 1_000_000)
         if twist == "late":
             return ticket._replace(end=ticket.end + 3000, place=ticket.place + 9_000_000)
         return ticket
@@ -283,6 +292,7 @@ class LineMachine(RuleBasedStateMachine):
                 settings="{}",
                 numbers=numbers,
                 turns=turns,
+                seeds=SEEDS,
                 reached=reached,
                 generation=self.generation,
                 caller_clock=self.clock,
