@@ -92,7 +92,9 @@ def _segments(path: bytes) -> tuple[list[bytes], list[bytes]]:
     resolved: list[bytes] = []
     for segment in path.split(b"/"):
         name = segment.partition(b";")[0]
-        if name.startswith(b"..") and not name.strip(b". "):
+        # Who cuts parameters first finds the query elsewhere: what stands before it may be a `..` then.
+        stem = name.partition(b"?")[0].partition(b"#")[0]
+        if stem.startswith(b"..") and not stem.strip(b". "):
             kept.append(b"..")
             del resolved[-1:]
         elif name := name.rstrip(b". "):
