@@ -160,6 +160,13 @@ async def test_the_jobs_user_may_do_exactly_what_the_engine_does(start_server: S
     assert granted("ropeline-jobs") == scripts | used | of_a_cluster | {"eval", "time", "ping"}
 
 
+def test_what_streams_need_beside_it_is_what_the_readme_says() -> None:
+    said = set(re.findall(r"\+(x[a-z|]+)", (REDIS_FILES / "README.md").read_text(encoding="utf-8")))
+    needed = called_by_scripts("streams") - granted("ropeline-jobs")
+    assert {command.partition("|")[0] for command in said} == needed
+    assert said - needed == {"xgroup|create", "xinfo|groups"}
+
+
 async def test_the_gate_works_as_its_user(guarded: Server) -> None:
     await work(url_of_gate(guarded))
     tenant = TenantKeys("gate", "acme")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from ropeline.jobs.app import Jobs
+from ropeline.jobs.brokers.named import broker_named
 from ropeline.jobs.records import Depths
 from ropeline.server_process import start_watchdog
 from tests.cli.running import COMMAND, environment, is_alive
@@ -28,8 +29,11 @@ APPLICATION = """
 import asyncio, os, time
 from ropeline.jobs.app import Jobs
 from ropeline.jobs.backoff import Fixed
+from ropeline.jobs.brokers.named import broker_named
 
-app = Jobs(os.environ["STORE"], stage=os.environ["STAGE"])
+store, stage = os.environ["STORE"], os.environ["STAGE"]
+make = broker_named("BROKER", os.environ["BROKER"])
+app = Jobs(broker=lambda: make(store, stage=stage), stage=stage)
 
 def note(word, number):
     file = os.open("notes", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -59,20 +63,21 @@ other = 7
 
 @dataclass
 class Yard:
-    """A folder with the application, and a stage of a store that no other test uses."""
+    """A folder with the application, and a stage of a store that no other test uses. `broker`: by the name that commands have for it."""
 
     folder: Path
     server: Server
     stage: str
+    broker: str = "redis"
 
     @classmethod
-    def made(cls, folder: Path, server: Server) -> Self:
+    def made(cls, folder: Path, server: Server, broker: str = "redis") -> Self:
         (folder / "shop.py").write_text(APPLICATION)
-        return cls(folder, server, f"worker-{os.getpid()}-{next(_stages)}")
+        return cls(folder, server, f"worker-{os.getpid()}-{next(_stages)}", broker)
 
     @property
     def environ(self) -> dict[str, str]:
-        return {"STORE": self.server.url, "STAGE": self.stage}
+        return {"STORE": self.server.url, "STAGE": self.stage, "BROKER": self.broker}
 
     def notes(self, word: str) -> Counter[int]:
         """How often each job has noted this word."""
@@ -84,7 +89,9 @@ class Yard:
         """Do something with an application of the same stage, from this process."""
 
         async def run() -> T:
-            app = Jobs(self.server.url, stage=self.stage, queues=["*"])
+            make = broker_named("broker", self.broker)
+            broker = make(self.server.url, stage=self.stage)
+            app = Jobs(broker=lambda: broker, stage=self.stage, queues=["*"])
             for name in ("work", "block"):
                 app.task(name=name)(_work)
             app.task(name="crash")(_crash)

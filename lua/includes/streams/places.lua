@@ -66,13 +66,13 @@ end
 
 -- assign(band, consumer, entries, ends): gives delivered entries to another consumer; `ends`: of their leases, nil: they have none.
 local function assign(band, consumer, entries, ends)
-  local command = { 'XCLAIM', STREAMS[band], GROUP, consumer, 0, unpack(entries) }
+  local words = { unpack(entries) }
   if ends then
-    command[#command + 1] = 'TIME'
-    command[#command + 1] = ends - SHIFT
+    words[#words + 1] = 'TIME'
+    words[#words + 1] = ends - SHIFT
   end
-  command[#command + 1] = 'JUSTID'
-  redis.call(unpack(command))
+  words[#words + 1] = 'JUSTID'
+  redis.call('XCLAIM', STREAMS[band], GROUP, consumer, 0, unpack(words))
 end
 
 local function delete(band, entries)

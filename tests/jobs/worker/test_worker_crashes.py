@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ropeline.jobs.brokers.named import STORE_BROKERS
 from tests.jobs.worker_process import Yard
 from tests.servers import Server, StartServer
 from tests.support import wait_until_sync
@@ -12,9 +13,9 @@ from tests.support import wait_until_sync
 QUICK = ("--lease", "1", "--drain-timeout", "10")
 
 
-@pytest.fixture
-def yard(tmp_path: Path, valkey: Server) -> Yard:
-    return Yard.made(tmp_path, valkey)
+@pytest.fixture(params=list(STORE_BROKERS))
+def yard(request: pytest.FixtureRequest, tmp_path: Path, valkey: Server) -> Yard:
+    return Yard.made(tmp_path, valkey, request.param)
 
 
 def test_a_hundred_jobs_are_all_done_although_their_worker_is_killed_among_them(yard: Yard) -> None:
@@ -72,12 +73,13 @@ def test_a_worker_that_is_stopped_past_its_lease_and_woken_changes_nothing(yard:
     assert (counters["completed"], counters["lost"], counters["claimed"]) == (1, 1, 2)
 
 
+@pytest.mark.parametrize("broker", list(STORE_BROKERS))
 def test_a_worker_that_is_stopped_while_a_failover_takes_its_claim_back_changes_nothing(
-    tmp_path: Path, start_server: StartServer
+    tmp_path: Path, start_server: StartServer, broker: str
 ) -> None:
     """T9: the store comes back as it was before the claim, another worker has the job, and the first one wakes."""
     server = start_server()
-    yard = Yard.made(tmp_path, server)
+    yard = Yard.made(tmp_path, server, broker)
     yard.enqueue("block", [(1, 1.5)])
     server.call("SAVE")
     with yard.worker("-c", "2", *QUICK) as first:
@@ -95,12 +97,13 @@ def test_a_worker_that_is_stopped_while_a_failover_takes_its_claim_back_changes_
     assert (counters["completed"], counters["claimed"], counters["lost"]) == (1, 1, 0)
 
 
+@pytest.mark.parametrize("broker", list(STORE_BROKERS))
 def test_a_server_that_is_killed_and_comes_back_is_worked_for_again_within_seconds(
-    tmp_path: Path, start_server: StartServer
+    tmp_path: Path, start_server: StartServer, broker: str
 ) -> None:
     """T17, T19: what was done meanwhile is told once, and nothing runs twice within its lease."""
     server = start_server("--appendonly", "yes", "--appendfsync", "always")
-    yard = Yard.made(tmp_path, server)
+    yard = Yard.made(tmp_path, server, broker)
     yard.enqueue("work", [(number, 0.3) for number in range(8)])
     with yard.worker("-c", "4", "--lease", "30") as worker:
         wait_until_sync(lambda: len(yard.notes("begun")) == 4)
