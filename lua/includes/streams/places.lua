@@ -82,6 +82,9 @@ end
 
 -- take(band, entries, found): adds id and score of entries that were read to `found`; an entry that is not its job's place is deleted.
 local function take(band, entries, found)
+  if #entries == 0 then
+    return
+  end
   local ids, scores, strays, mark, next_place = {}, {}, {}, string.char(FIRST_BAND + band), #found + 1
   for index, entry in ipairs(entries) do
     ids[index], scores[index] = struct.unpack(ENTRY, entry[2][2])
@@ -115,9 +118,7 @@ local function read(band, most, found)
   for _, from in ipairs({ { RETURNED, '0' }, { ACTIVE, '>' } }) do
     local left = most - #found / 2
     local reply = left > 0 and redis.call('XREADGROUP', 'GROUP', GROUP, from[1], 'COUNT', left, 'STREAMS', STREAMS[band], from[2])
-    if reply and #reply[1][2] > 0 then
-      take(band, reply[1][2], found)
-    end
+    take(band, reply and reply[1][2] or {}, found)
   end
 end
 
@@ -298,16 +299,18 @@ function places.expired_leases(queue, most)
     local from = redis.call('HGET', CONF, field) or START
     local to = from
     if #ids < most then
-      local found
-      to, found = unpack(redis.call('XAUTOCLAIM', STREAMS[band], GROUP, RETURNED, idle, from, 'COUNT', most - #ids))
-      for _, entry in ipairs(found) do
-        ids[#ids + 1] = string.sub(entry[2][2], 1, 16)
+      local reply = redis.call('XAUTOCLAIM', STREAMS[band], GROUP, RETURNED, idle, from, 'COUNT', most - #ids)
+      local found = {}
+      to = reply[1]
+      take(band, reply[2], found)
+      for index = 1, #found, 2 do
+        ids[#ids + 1] = found[index]
       end
       if to ~= from then
         redis.call('HSET', CONF, field, to)
       end
     end
-    is_through = is_through and from == START and to == START and #ids < most
+    is_through = is_through and to == START
   end
   if is_through then
     first_end = math.huge

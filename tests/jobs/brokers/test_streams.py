@@ -11,7 +11,7 @@ import pytest
 from ropeline.jobs import PREVIOUS, Jobs, chain, group
 from ropeline.jobs.brokers.streams import StreamsBroker
 from ropeline.jobs.fsck import check_queue
-from ropeline.jobs.records import Finish, FinishKind, JobState, NewJob
+from ropeline.jobs.records import Finish, FinishKind, JobState, NewJob, Renewal
 from ropeline.jobs.worker import Worker, WorkerSettings
 from ropeline.lua.calls import CommandClient
 from ropeline.lua.keys import StreamKeys
@@ -120,9 +120,14 @@ async def test_an_active_job_of_which_a_part_was_lost_runs_again_once(ward: Ward
     _, job = await ward.stage.active()
     await ward.call("HDEL", noun, job.id)
     await ward.heals(("no state" if noun == "entries" else "no lease", job.id))
-    again = await ward.stage.worker().claim_one()
+    worker = ward.stage.worker()
+    again = await worker.claim_one()
     assert (again.id, again.lost) == (job.id, 1)
-    assert not await ward.stage.worker().claim(10)
+    for _ in range(6):
+        await ward.stage.pass_time(10_000)
+        assert await worker.renew(again) == [Renewal.HELD], "the end of the earlier lease is nothing to the later one"
+        assert not await ward.stage.worker().claim(10)
+    assert (await ward.stage.broker.depths(ward.stage.queue)).active == 1
 
 
 async def test_an_entry_that_is_not_its_jobs_place_is_deleted_when_it_is_read(ward: Ward) -> None:
