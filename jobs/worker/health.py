@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ropeline.exposition import CONTENT_TYPE, Family, write_families
 from ropeline.jobs.background import end
-from ropeline.jobs.worker.metrics import CONTENT_TYPE, Family, oldest_age, schedule_families, write_families
+from ropeline.jobs.worker.metrics import oldest_age, schedule_families
 from ropeline.lua.errors import StoreError, StoreTimeout
 
 if TYPE_CHECKING:
@@ -116,9 +117,9 @@ class Health:
         """Everything for Prometheus; without the queues' figures while the store does not answer."""
         depths, problem = await self._look()
         own = [
-            Family("worker_store_up", "gauge", "1 while the store answers.", [({}, 0 if problem else 1)]),
+            Family("ropeline_worker_store_up", "gauge", "1 while the store answers.", [({}, 0 if problem else 1)]),
             Family(
-                "worker_loop_age_seconds",
+                "ropeline_worker_loop_age_seconds",
                 "gauge",
                 "How long the claim loop has not gone round.",
                 [({}, round(self._worker.loop_age(), 3))],

@@ -1,13 +1,11 @@
-"""What a worker counts and measures, and how Prometheus reads it: text format 0.0.4, written here.
-
-A library would cost every worker its import, and several microseconds a job; here a count is one addition.
-"""
+"""What a worker counts and measures, and the names under which Prometheus reads it."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
+
+from ropeline.exposition import Family, Histogram
 
 if TYPE_CHECKING:
     from ropeline.jobs.cron.scheduler import ScheduleCounts
@@ -15,18 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BOUNDS",
-    "CONTENT_TYPE",
     "OUTCOMES",
-    "Counter",
-    "Family",
-    "Histogram",
     "TaskMetrics",
     "WorkerMetrics",
+    "oldest_age",
     "schedule_families",
-    "write_families",
 ]
-
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 """Upper bounds of the histograms' buckets, seconds."""
@@ -48,31 +40,6 @@ _QUEUE_STATES: Final = (
 )
 
 
-class Counter:
-    """A number that only grows."""
-
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value = 0
-
-
-class Histogram:
-    """How often a measured time fell into which bucket, and the sum of all."""
-
-    __slots__ = ("counts", "sum")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS) + 1)
-        self.sum = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one measurement; one below zero, of clocks that differ, as zero."""
-        seconds = max(seconds, 0.0)
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.sum += seconds
-
-
 class TaskMetrics:
     """What is counted of one task type in one queue."""
 
@@ -81,37 +48,7 @@ class TaskMetrics:
     def __init__(self) -> None:
         self.finished = [0] * len(OUTCOMES)
         """By FinishKind."""
-        self.run_seconds = Histogram()
-
-
-class Family:
-    """One metric with all its series: rows of labels and a value, or a histogram."""
-
-    def __init__(
-        self, name: str, kind: str, text: str, rows: Iterable[tuple[Mapping[str, str], float | Histogram]]
-    ) -> None:
-        self.name = f"ropeline_{name}"
-        self.kind = kind
-        self.text = text
-        self.rows = rows
-
-    def lines(self) -> Iterator[str]:
-        """The family as Prometheus reads it."""
-        yield f"# HELP {self.name} {self.text}"
-        yield f"# TYPE {self.name} {self.kind}"
-        for labels, value in self.rows:
-            if isinstance(value, Histogram):
-                yield from self._buckets(labels, value)
-            else:
-                yield f"{self.name}{_labels(labels)} {_number(value)}"
-
-    def _buckets(self, labels: Mapping[str, str], histogram: Histogram) -> Iterator[str]:
-        total = 0
-        for bound, count in zip((*map(_number, BOUNDS), "+Inf"), histogram.counts, strict=True):
-            total += count
-            yield f"{self.name}_bucket{_labels({**labels, 'le': bound})} {total}"
-        yield f"{self.name}_sum{_labels(labels)} {_number(histogram.sum)}"
-        yield f"{self.name}_count{_labels(labels)} {total}"
+        self.run_seconds = Histogram(BOUNDS)
 
 
 class WorkerMetrics:
@@ -142,7 +79,7 @@ class WorkerMetrics:
         """How long the jobs of a queue waited, the same object each time."""
         found = self.waits.get(queue)
         if found is None:
-            found = self.waits[queue] = Histogram()
+            found = self.waits[queue] = Histogram(BOUNDS)
         return found
 
     def totals(self) -> dict[str, int]:
@@ -158,7 +95,7 @@ class WorkerMetrics:
         tasks = sorted(self._tasks.items())
         return [
             Family(
-                "jobs_finished_total",
+                "ropeline_jobs_finished_total",
                 "counter",
                 "Runs that ended in this process, by outcome.",
                 [
@@ -168,32 +105,37 @@ class WorkerMetrics:
                 ],
             ),
             Family(
-                "job_run_seconds",
+                "ropeline_job_run_seconds",
                 "histogram",
                 "How long handlers ran.",
                 [({"queue": queue, "task": task}, counted.run_seconds) for (queue, task), counted in tasks],
             ),
             Family(
-                "job_queue_wait_seconds",
+                "ropeline_job_queue_wait_seconds",
                 "histogram",
                 "How long jobs were pending before they were claimed.",
                 [({"queue": queue}, waited) for queue, waited in sorted(self.waits.items())],
             ),
             Family(
-                "stale_finishes_total",
+                "ropeline_stale_finishes_total",
                 "counter",
                 "Finishes that counted no more: the lease was lost.",
                 [({"queue": queue}, count) for queue, count in sorted(self.stale.items())],
             ),
             Family(
-                "worker_slots",
+                "ropeline_worker_slots",
                 "gauge",
                 "Slots of this process, by whether a handler runs in them.",
                 [({"state": "used"}, self.used), ({"state": "free"}, self.slots - self.used)],
             ),
-            Family("worker_round_trips_total", "counter", "Steps that the store answered.", [({}, self.round_trips)]),
             Family(
-                "worker_step_failures_total",
+                "ropeline_worker_round_trips_total",
+                "counter",
+                "Steps that the store answered.",
+                [({}, self.round_trips)],
+            ),
+            Family(
+                "ropeline_worker_step_failures_total",
                 "counter",
                 "Steps that the store did not answer; each was repeated.",
                 [({}, self.step_failures)],
@@ -205,19 +147,19 @@ def _queue_families(depths: Mapping[str, Depths]) -> list[Family]:
     queues = sorted(depths.items())
     return [
         Family(
-            "jobs_enqueued_total",
+            "ropeline_jobs_enqueued_total",
             "counter",
             "Jobs that the queue has taken in; of the store, the same from every worker.",
             [({"queue": name}, depth.counters.get("enqueued", 0)) for name, depth in queues],
         ),
         Family(
-            "leases_expired_total",
+            "ropeline_leases_expired_total",
             "counter",
             "Leases that ended without a finish; of the store, the same from every worker.",
             [({"queue": name}, depth.counters.get("lost", 0)) for name, depth in queues],
         ),
         Family(
-            "queue_depth",
+            "ropeline_queue_depth",
             "gauge",
             "Jobs in each state; of the store, the same from every worker.",
             [
@@ -227,31 +169,31 @@ def _queue_families(depths: Mapping[str, Depths]) -> list[Family]:
             ],
         ),
         Family(
-            "queue_oldest_age_seconds",
+            "ropeline_queue_oldest_age_seconds",
             "gauge",
             "How long the oldest pending job has been so, 0 when there is none.",
             [({"queue": name}, oldest_age(depth)) for name, depth in queues],
         ),
         Family(
-            "queue_paused",
+            "ropeline_queue_paused",
             "gauge",
             "1 while nothing is claimed.",
             [({"queue": name}, int(depth.paused)) for name, depth in queues],
         ),
         Family(
-            "queue_paused_tasks",
+            "ropeline_queue_paused_tasks",
             "gauge",
             "Tasks of the queue that are paused by themselves.",
             [({"queue": name}, len(depth.paused_tasks)) for name, depth in queues],
         ),
         Family(
-            "queue_bytes",
+            "ropeline_queue_bytes",
             "gauge",
             "What the bodies and results of all jobs take; of the store, the same from every worker.",
             [({"queue": name}, depth.bytes) for name, depth in queues],
         ),
         Family(
-            "queue_dead_bytes",
+            "ropeline_queue_dead_bytes",
             "gauge",
             "What dead letters take, with what is known of each; of the store, the same from every worker.",
             [({"queue": name}, depth.dead_bytes) for name, depth in queues],
@@ -263,7 +205,7 @@ def schedule_families(counts: ScheduleCounts) -> list[Family]:
     """What the scheduler of this process has seen; ticks are sums over all its cron jobs."""
     return [
         Family(
-            "schedule_ticks_total",
+            "ropeline_schedule_ticks_total",
             "counter",
             "Ticks of cron jobs that this process came with, by what became of them; an outrun one was another process's.",
             [
@@ -272,25 +214,25 @@ def schedule_families(counts: ScheduleCounts) -> list[Family]:
             ],
         ),
         Family(
-            "schedule_future_alarms_total",
+            "ropeline_schedule_future_alarms_total",
             "counter",
             "How often a last tick was found to lie in the future: the store's clock was set back.",
             [({}, counts.future_alarms)],
         ),
         Family(
-            "schedule_in_future",
+            "ropeline_schedule_in_future",
             "gauge",
             "Cron jobs that rest now, since their last tick lies in the future.",
             [({}, counts.in_future)],
         ),
         Family(
-            "schedule_unreadable_total",
+            "ropeline_schedule_unreadable_total",
             "counter",
             "Definitions of cron jobs that this process cannot read, once for each version.",
             [({}, counts.unreadable)],
         ),
         Family(
-            "schedule_failures_total",
+            "ropeline_schedule_failures_total",
             "counter",
             "Calls of the scheduler that the store did not answer; each is repeated.",
             [({}, counts.failures)],
@@ -301,22 +243,3 @@ def schedule_families(counts: ScheduleCounts) -> list[Family]:
 def oldest_age(depth: Depths) -> float:
     """Seconds for which the oldest pending job has been so, 0 when there is none."""
     return max(0, depth.now - depth.oldest_pending) / 1000 if depth.oldest_pending else 0.0
-
-
-def write_families(families: Sequence[Family]) -> bytes:
-    """The text that Prometheus scrapes."""
-    return "".join(f"{line}\n" for family in families for line in family.lines()).encode()
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    if not labels:
-        return ""
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(float(value))

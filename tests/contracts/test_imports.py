@@ -12,9 +12,9 @@ from tests.contracts.checkout import FOLDERS, ROOT, tracked_files
 ALLOWED: dict[str, set[str]] = {
     "lua": set(),
     "pages": set(),
-    "gate": {"lua", "pages"},
-    "jobs": {"lua", "pages"},
-    "admin_api": {"gate", "jobs", "lua", "pages"},
+    "gate": {"exposition", "lua", "pages"},
+    "jobs": {"exposition", "lua", "pages"},
+    "admin_api": {"exposition", "gate", "jobs", "lua", "pages"},
 }
 
 
