@@ -5,7 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-__all__ = ["Configured", "Counters", "LineHead", "Outcome", "StaleSettings", "Status", "Verdict"]
+__all__ = [
+    "BOUNDS",
+    "Configured",
+    "Counters",
+    "LineHead",
+    "Outcome",
+    "StaleSettings",
+    "Status",
+    "Times",
+    "TimesCounted",
+    "Verdict",
+]
+
+BOUNDS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
+"""Upper bounds of the buckets in which the scripts count times, seconds: those of lua/includes/tally.lua."""
 
 
 class Verdict(IntEnum):
@@ -118,8 +132,37 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
+class TimesCounted:
+    """How many times fell into each bucket, and one more for those above the last bound; `sum_ms`: of all of them."""
+
+    counts: tuple[int, ...] = (0,) * (len(BOUNDS) + 1)
+    sum_ms: int = 0
+
+    @classmethod
+    def read(cls, text: bytes) -> TimesCounted:
+        """From what the scripts keep in the state; empty: nothing was counted yet."""
+        *counts, sum_ms = map(int, text.split() or (0,) * (len(BOUNDS) + 2))
+        return cls(tuple(counts), sum_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The histograms of a line since its state began.
+
+    `waits`: of each admission, from the place to the admission. `visits`: of each visit that ran out, was left or was
+    revoked, from the admission until the slot was free. `estimate_errors`: of each admission for which a wait had been
+    foretold, how wrong that was, in either direction.
+    """
+
+    waits: TimesCounted = TimesCounted()
+    visits: TimesCounted = TimesCounted()
+    estimate_errors: TimesCounted = TimesCounted()
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The numbers of a line as they stand."""
 
     head: LineHead
     counters: Counters
+    times: Times = Times()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from ropeline.lua.calls import CommandClient, Scripts, TestClock
@@ -14,7 +15,17 @@ from ropeline.lua.errors import REDIS_ERRORS, StoreFull, store_error
 from ropeline.lua.keys import DirectoryKeys, TenantKeys, changes_channel
 from ropeline.lua.line_settings import LineSettings, Turn, turns_text
 from ropeline.lua.loader import load_script
-from ropeline.lua.results import Configured, Counters, LineHead, Outcome, StaleSettings, Status, Verdict
+from ropeline.lua.results import (
+    Configured,
+    Counters,
+    LineHead,
+    Outcome,
+    StaleSettings,
+    Status,
+    Times,
+    TimesCounted,
+    Verdict,
+)
 from ropeline.lua.visits import Departure, Visit, pack_visits
 
 __all__ = ["DirectoryScripts", "LineScripts"]
@@ -23,6 +34,7 @@ _HEAD_LENGTH = 14
 _PLACES_A_STEP = 1000
 _NO_SEEDS: Mapping[int, bytes] = {}
 _VERDICTS = tuple(Verdict)
+_COUNTERS = len(fields(Counters))
 
 
 class LineScripts(Scripts):
@@ -137,7 +149,10 @@ class LineScripts(Scripts):
     async def status(self, *, caller_clock: int = 0) -> Status | None:
         """The numbers as they stand, changing nothing; None when the tenant has no settings."""
         reply = await self._call("line/status", caller_clock)
-        return None if len(reply) == 1 else Status(_head(reply), Counters(*reply[_HEAD_LENGTH:]))
+        if len(reply) == 1:
+            return None
+        times = Times(*map(TimesCounted.read, reply[_HEAD_LENGTH + _COUNTERS :]))
+        return Status(_head(reply), Counters(*reply[_HEAD_LENGTH : _HEAD_LENGTH + _COUNTERS]), times)
 
     async def read_settings(self) -> tuple[int, int, str] | None:
         """Version, flush generation and settings (JSON) of the tenant as the store has them; None when it has none."""

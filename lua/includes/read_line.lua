@@ -22,7 +22,7 @@ local function server_now(now)
 end
 
 local function read_line(now, run, caller_clock)
-  local line = { config = {}, state = {}, formers = {} }
+  local line = { config = {}, state = {}, formers = {}, tallies = {} }
   local values = redis.call('HMGET', KEYS[4], unpack(CONFIG))
   if not values[1] then
     return nil

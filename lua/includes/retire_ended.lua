@@ -1,3 +1,4 @@
+--- @include "tally"
 -- retire_ended(line, ids, scores): removes sessions whose end has passed; a visit goes into spent, a call in vain into
 -- missed the first time and into spent the second time, a waiting one leaves no trace.
 local function retire_ended(line, ids, scores)
@@ -9,6 +10,7 @@ local function retire_ended(line, ids, scores)
       state.abandoned = state.abandoned + 1
     elseif score > -BAND then
       state.ended = state.ended + 1
+      tally(line, 'visit_times', line.clock + score)
       spent[#spent + 1] = line.clock
       spent[#spent + 1] = id
     else

@@ -35,5 +35,10 @@ local function write_line(line)
       changed[#changed + 1] = value
     end
   end
+  for name, numbers in pairs(line.tallies) do
+    numbers[#numbers] = string.format('%.0f', numbers[#numbers])
+    changed[#changed + 1] = name
+    changed[#changed + 1] = table.concat(numbers, ' ')
+  end
   redis.call('HSET', KEYS[3], unpack(changed))
 end

@@ -21,6 +21,7 @@ COST     O((count + 500) * log N)
 ]]
 --- @include "begin_call"
 --- @include "retire_ended"
+--- @include "tally"
 --- @include "admit_waiting"
 --- @include "write_line"
 --- @include "line_reply"
@@ -49,6 +50,9 @@ for index = 6, #ARGV do
     redis.call('ZREM', KEYS[2], id)
     redis.call('ZADD', KEYS[5], line.clock, id)
     line.state.left = line.state.left + 1
+    if score < 0 and score > -BAND then
+      tally(line, 'visit_times', line.clock + score)
+    end
   elseif score and score < 0 then
     redis.call('ZADD', KEYS[2], math.min(ends, line.clock + line.config.leave_hold), id)
     redis.call('ZADD', KEYS[5], line.clock, id)

@@ -20,6 +20,7 @@ RETURNS  the head of includes/line_reply.lua and how many of them were live; or 
 COST     O(count * log N)
 ]]
 --- @include "begin_call"
+--- @include "tally"
 --- @include "admit_waiting"
 --- @include "write_line"
 --- @include "line_reply"
@@ -36,9 +37,14 @@ local line = begin_call(false)
 if not line then
   return { -1 }
 end
-local live = redis.call('ZREM', KEYS[1], unpack(ids))
-redis.call('ZREM', KEYS[2], unpack(ids))
+local live = 0
 for _, id in ipairs(ids) do
+  local score = tonumber(redis.call('ZSCORE', KEYS[1], id))
+  if score and score < 0 and score > -BAND then
+    tally(line, 'visit_times', line.clock + score)
+  end
+  live = live + redis.call('ZREM', KEYS[1], id)
+  redis.call('ZREM', KEYS[2], id)
   redis.call('ZADD', KEYS[5], line.clock, id)
 end
 line.state.revoked = line.state.revoked + #ids

@@ -65,6 +65,7 @@ def _state(model: LineModel, stored: object) -> dict[str, bytes]:
         return {}
     formers = model.stored.formers
     spelt: dict[str, Any] = asdict(model.stored)
+    spelt |= {name: " ".join(map(str, numbers)) for name, numbers in spelt.pop("tallies").items()}
     spelt["formers"] = " ".join(sorted(f"{epoch}:{ends}" for epoch, ends in formers.items()))
     found = stored if isinstance(stored, dict) else {}
     for name, value in spelt.items():

@@ -13,7 +13,18 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 from ropeline.lua.line_settings import LineSettings, Method, Turn
-from ropeline.lua.results import Configured, Counters, LineHead, Outcome, StaleSettings, Status, Verdict
+from ropeline.lua.results import (
+    BOUNDS,
+    Configured,
+    Counters,
+    LineHead,
+    Outcome,
+    StaleSettings,
+    Status,
+    Times,
+    TimesCounted,
+    Verdict,
+)
 from ropeline.lua.visits import Departure, Visit
 from tests.line.line_state import ADMITTED, BAND, EMERGENCY, SECOND, UNCONFIRMED, Config, LineState
 
@@ -128,7 +139,7 @@ class LineModel(LineState):
             self._retire([session])
         score = self.sessions.score_of(session)
         if score is not None and not closing:
-            self._forget(session)
+            self._end_visit(session)
             self.gone.add(session, self.clock)
             self.state.left += 1
         elif score is not None and score < 0:
@@ -143,12 +154,19 @@ class LineModel(LineState):
         self._open(caller_clock > 0)
         live = sum(session in self.sessions for session in set(ids))
         for session in ids:
-            self._forget(session)
+            self._end_visit(session)
             self.gone.add(session, self.clock)
         self.state.revoked += len(ids)
         self._admit({})
         self._write()
         return self._head(), live
+
+    def _end_visit(self, session: bytes) -> None:
+        """Forget a session; when it was admitted, its time on the site is counted."""
+        score = self.sessions.score_of(session)
+        if score is not None and -BAND < score < 0:
+            self.state.tally("visit_times", self.clock + score)
+        self._forget(session)
 
     def flush(self, *, now: int, run: str, caller_clock: int = 0) -> LineHead | None:
         if self.stored_config is None:
@@ -206,7 +224,15 @@ class LineModel(LineState):
         self._judge()
         unseen = self.sessions.count_below(-BAND)
         counted = {counter.name: getattr(self.state, counter.name, unseen) for counter in fields(Counters)}
-        status = Status(self._head(), Counters(**counted))
+        tallies = self.state.tallies
+        times = Times(
+            *(
+                TimesCounted(tuple(numbers[:-1]), numbers[-1])
+                for name in ("wait_times", "visit_times", "estimate_errors")
+                for numbers in (tallies.get(name) or [0] * (len(BOUNDS) + 2),)
+            )
+        )
+        status = Status(self._head(), Counters(**counted), times)
         self.stored, self.stored_config = kept, kept_config
         return status
 
@@ -232,10 +258,14 @@ class LineModel(LineState):
 
     def _count_admission(self, ticket: Visit) -> None:
         self.state.admitted += 1
-        self.state.waited_ms += max(0, (self.now - ticket.place) // 1000)
+        waited = max(0, (self.now - ticket.place) // 1000)
+        self.state.waited_ms += waited
+        self.state.tally("wait_times", waited)
         if ticket.estimate:
             self.state.estimates += 1
-            self.state.estimate_error_ms += abs(self.clock - ticket.estimate)
+            wrong = abs(self.clock - ticket.estimate)
+            self.state.estimate_error_ms += wrong
+            self.state.tally("estimate_errors", wrong)
 
     def _touch(self, ticket: Visit) -> None:
         """The store knows the session: holds are renewed by a quarter or more, and what the ticket says of its end holds."""

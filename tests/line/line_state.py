@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ropeline.lua.line_settings import LineSettings, Method, Turn
+from ropeline.lua.results import BOUNDS
 from ropeline.lua.visits import Visit
 from tests.line.sorted_set import SortedSet
 
@@ -76,6 +77,13 @@ class State:
     waited_ms: int = 0
     estimates: int = 0
     estimate_error_ms: int = 0
+    tallies: dict[str, list[int]] = field(default_factory=dict)
+    """By the name of a histogram: of each bucket how many, and the sum in ms."""
+
+    def tally(self, name: str, ms: int) -> None:
+        numbers = self.tallies.setdefault(name, [0] * (len(BOUNDS) + 2))
+        numbers[sum(bound * 1000 < ms for bound in BOUNDS)] += 1
+        numbers[-1] += ms
 
 
 class LineState:
@@ -227,6 +235,7 @@ class LineState:
                 self.state.abandoned += 1
             elif score > -BAND:
                 self.state.ended += 1
+                self.state.tally("visit_times", self.clock + score)
                 self.spent.add(session, self.clock)
             else:
                 self.state.missed += 1

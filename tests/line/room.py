@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from loadtests.campaign.blocking import BlockingClient, result_of
 from loadtests.campaign.visitors import ticket_after
 from ropeline.lua.line_settings import LineSettings
-from ropeline.lua.results import Configured, Counters, LineHead, Outcome, StaleSettings
+from ropeline.lua.results import Configured, Counters, LineHead, Outcome, StaleSettings, Status, Times
 from ropeline.lua.visits import Departure, Visit
 from tests.line.mirror import MirroredStore
 
@@ -183,10 +183,17 @@ class Room:
 
     @property
     def counters(self) -> Counters:
+        return self._status().counters
+
+    @property
+    def times(self) -> Times:
+        return self._status().times
+
+    def _status(self) -> Status:
         status = result_of(self.scripts.status(caller_clock=self.clock))
         if status is None:
             raise LookupError("the tenant has no settings")
-        return status.counters
+        return status
 
     def holds(self, key: str) -> bool:
         """Whether the store has this key of the tenant."""

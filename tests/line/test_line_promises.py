@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 
 from loadtests.campaign.blocking import BlockingClient
 from ropeline.lua.line_settings import Method
-from ropeline.lua.results import Verdict
+from ropeline.lua.loader import load_script
+from ropeline.lua.results import BOUNDS, Verdict
 from ropeline.lua.visits import Departure, Visit
 from tests.line.line_state import EMERGENCY
 from tests.line.room import Guest, Room
@@ -671,3 +673,29 @@ def test_how_wrong_an_estimate_was_is_recorded_at_admission(new_room: NewRoom) -
     counted = room.counters
     assert (counted.estimates, counted.estimate_error_ms) == (1, 40_000)
     assert counted.waited_ms >= 19_999
+
+
+def test_each_wait_each_visit_and_each_wrong_estimate_is_counted_once_in_its_bucket(new_room: NewRoom) -> None:
+    room = new_room(quota=3, session_ttl=600_000, leave_hold=1_000)
+    leaves, is_revoked, runs_out = room.fill()
+    assert [sum(counted.counts) for counted in (room.times.waits, room.times.visits)] == [3, 0]
+    guest, *_ = room.line_up()
+    guest.held = guest.ticket._replace(estimate=room.clock + 60_000)
+    room.pass_time(20)
+    room.leave(leaves)
+    room.visit(guest)
+    room.revoke(is_revoked, is_revoked)
+    room.close_tab(runs_out)
+    room.pass_time(3)
+    waits, visits, errors = room.times.waits, room.times.visits, room.times.estimate_errors
+    in_bucket = {bound: at for at, bound in enumerate(BOUNDS)}
+    assert (waits.counts[in_bucket[30]], sum(waits.counts), waits.sum_ms) == (1, 4, room.counters.waited_ms)
+    assert (visits.counts[in_bucket[30]], sum(visits.counts)) == (3, 3)
+    assert (errors.counts[in_bucket[60]], sum(errors.counts), errors.sum_ms) == (1, 1, 40_000)
+    assert 60_000 <= visits.sum_ms <= 65_000
+
+
+def test_the_scripts_count_times_by_the_bounds_that_are_shown() -> None:
+    found = re.search(r"local BOUNDS = \{ ([\d, ]+) \}", load_script("line/visit").text)
+    assert found is not None
+    assert tuple(map(int, found[1].split(","))) == BOUNDS
