@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from ropeline.gate.counts import Counts, Numbers
 from ropeline.gate.deadline import within
 from ropeline.gate.hosts import Router
 from ropeline.gate.settings import TenantSettings
@@ -23,15 +24,18 @@ _log = logging.getLogger("ropeline.gate.directory")
 class Directory:
     """Tenants by name, and the router over their hosts and paths.
 
-    `deadline`: seconds for one visit. What is read from the store replaces a tenant at once and whole; its line, with
+    `deadline`: seconds for one visit. `numbers_of`: where a tenant is counted, in memory of its own unless given. What is read from the store replaces a tenant at once and whole; its line, with
     what this process remembers of it, goes on.
     """
 
-    def __init__(self, store: TenantStore, *, deadline: float) -> None:
+    def __init__(
+        self, store: TenantStore, *, deadline: float, numbers_of: Callable[[str], Numbers] | None = None
+    ) -> None:
         self.tenants: dict[str, Tenant] = {}
         self.router: Router[Tenant] = Router([])
         self._store = store
         self._deadline = deadline
+        self._numbers_of = Counts(None).of if numbers_of is None else numbers_of
         self._file: tuple[TenantSettings, ...] = ()
         self._reloads: dict[str, asyncio.Task[None]] = {}
 
@@ -136,7 +140,9 @@ class Directory:
             name = stored.settings.name
             known = self.tenants.get(name)
             if known is None:
-                tenant = Tenant.first(stored, self._store.scripts(name), deadline=self._deadline)
+                tenant = Tenant.first(
+                    stored, self._store.scripts(name), deadline=self._deadline, numbers=self._numbers_of(name)
+                )
                 tenant.line.on_stale = partial(self.notice, name)
                 tenant.line.on_turn = partial(self.turn, name)
             elif stored.version > known.version:

@@ -1,4 +1,6 @@
-"""The gate's own endpoints, on every tenant's host: status, keepalive, leave, confirm, auth, events and the assets."""
+"""The gate's own endpoints, on every tenant's host: status, keepalive, leave, confirm, auth, events, the assets, and the pages
+for operators.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from ropeline.gate.asgi import Receive, Send, read_body, send_response
 from ropeline.gate.decision import Decision, Kind
 from ropeline.gate.gate import Gate, may_get_ticket
 from ropeline.gate.negotiation import wants_json
+from ropeline.gate.operator_pages import OperatorPages
 from ropeline.gate.request import GateRequest
 from ropeline.gate.responses import EVERY_ANSWER, Responder, Response, local_path, problem, waiting_room_header
 from ropeline.gate.status import state_of
@@ -32,6 +35,7 @@ class Endpoints:
     def __init__(self, gate: Gate, responder: Responder) -> None:
         self._gate = gate
         self._responder = responder
+        self._operator_pages = OperatorPages(gate)
         self._prefix = gate.settings.well_known_prefix.encode()
         self._endpoints: dict[bytes, tuple[tuple[str, ...], Endpoint]] = {
             b"status": (("GET", "HEAD"), self._status),
@@ -55,7 +59,10 @@ class Endpoints:
                 await send_response(send, self._responder.status(await self._visit(tenant, request), request))
                 return
         asset = ASSETS.get(name.decode("latin-1"))
-        if name == b"auth":
+        operators = await self._operator_pages.answer(name, request.method, request.header(b"authorization"))
+        if operators is not None:
+            response = operators
+        elif name == b"auth":
             response = await self._auth(request)
         elif asset is not None:
             response = _asset(asset, request)
@@ -74,7 +81,9 @@ class Endpoints:
     async def _of_tenant(self, name: bytes, tenant: Tenant, request: GateRequest, receive: Receive) -> Response:
         found = self._endpoints.get(name)
         if found is None:
-            known = ", ".join(sorted([*(name.decode() for name in self._endpoints), "auth", *ASSETS]))
+            known = ", ".join(
+                sorted([*(name.decode() for name in self._endpoints), "auth", "healthz", "readyz", *ASSETS])
+            )
             return problem(404, "unknown_endpoint", f"path: there is no such endpoint; there are {known}")
         methods, endpoint = found
         if request.method == "OPTIONS" and request.header(b"access-control-request-method"):
@@ -127,6 +136,7 @@ class Endpoints:
         method = request.header(b"x-original-method") or request.header(b"x-forwarded-method") or b"GET"
         asked = request.about(method.decode("latin-1"), raw_path, query, host=self._gate.forwarded_host(request))
         decision = await self._gate.decide(asked)
+        self._gate.count(decision)
         status = 204 if decision.kind.passes else 401
         headers = [*EVERY_ANSWER, (b"waiting-room", waiting_room_header(decision))]
         return Response(status, headers + self._responder.ticket_headers(decision, asked))

@@ -8,9 +8,10 @@ import hmac
 import logging
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from pathlib import Path
 
 from ropeline.gate.client_address import ClientAddresses
+from ropeline.gate.counts import NOBODY, RULES, STORE_ERRORS, SUSPENDED, Counts, Numbers, Sums, count_time
 from ropeline.gate.decision import Decision, Kind
 from ropeline.gate.directory import Directory
 from ropeline.gate.estimate import estimate_wait
@@ -22,7 +23,7 @@ from ropeline.gate.settings import GateSettings, TenantSettings, load_tenants_fi
 from ropeline.gate.tenant import Tenant
 from ropeline.gate.tenant_store import TenantStore
 from ropeline.gate.tickets import Ticket, TicketSigner, TicketState
-from ropeline.lua.client import Client, RedisSettings, connect
+from ropeline.lua.client import Client, connect
 from ropeline.lua.errors import REDIS_ERRORS, ConfigurationError, StoreDenied, StoreError
 from ropeline.lua.results import LineHead, Outcome, Verdict
 from ropeline.lua.server_report import check_servers, require_noeviction
@@ -62,11 +63,12 @@ class Gate:
             tenants = load_tenants_file(settings.tenants_file)
         self._tenants = tenants or ()
         self._own_client = client is None
-        self._client = connect(_redis_settings(settings)) if client is None else client
+        self._client = connect(settings.store()) if client is None else client
         self._bucket_key = hashlib.sha256(b"join buckets\0" + _as_bytes(settings.secret_keys[-1])).digest()
         self._confirm_key = hashlib.sha256(b"confirmed ids\0" + _as_bytes(settings.secret_keys[-1])).digest()
         self.store = TenantStore(self._client, settings.namespace)
-        self.directory = Directory(self.store, deadline=settings.deadline_ms / 1000)
+        self.directory = Directory(self.store, deadline=settings.deadline_ms / 1000, numbers_of=self._numbers_of)
+        self._counts: Counts | None = None
         self._keeper = Keeper(self.directory, self._client, settings.namespace, check=self._check_later)
         self.is_ready = False
         """Whether requests may be decided about: the gate was started, and nothing about the server forbids it."""
@@ -102,7 +104,38 @@ class Gate:
             except REDIS_ERRORS as error:
                 _log.info("a connection to the store did not close in good order: %s", error)
 
+    @property
+    def counts(self) -> Counts:
+        """What this process counts; raises ConfigurationError when the folder for it cannot be used.
+
+        It is made when it is first asked for, and not before a server has forked its processes.
+        """
+        if self._counts is None:
+            folder = self.settings.metrics_folder
+            self._counts = Counts(None if folder is None else Path(folder))
+        return self._counts
+
+    def counted(self) -> Sums:
+        """What the gate processes of this host have counted."""
+        return self.counts.sums()
+
+    def _numbers_of(self, tenant: str) -> Numbers:
+        return self.counts.of(tenant)
+
+    def count(self, decision: Decision) -> None:
+        """Count what happens to a request for the site."""
+        (decision.tenant or self).numbers[decision.kind.index] += 1
+
+    @property
+    def numbers(self) -> Numbers:
+        """Where requests are counted that are no tenant's."""
+        return self._numbers_of(NOBODY)
+
     async def _start(self) -> None:
+        try:
+            self._numbers_of(NOBODY)
+        except ConfigurationError as error:
+            self._refuse(error)
         self.directory.assume(self._tenants)
         try:
             await self._check()
@@ -142,10 +175,12 @@ class Gate:
             known = self.settings.unknown_host == "pass" or self.directory.router.knows(request.host)
             return Decision(Kind.BYPASS if known else Kind.MISDIRECTED)
         if tenant.settings.suspended:
+            tenant.numbers[SUSPENDED] += 1
             return Decision(Kind.BYPASS, tenant)
         if tenant.rules is not None:
-            action = tenant.rules.action(request, self.client_address(request))
+            action, rule = tenant.rules.first(request, self.client_address(request))
             if action == "bypass":
+                tenant.numbers[RULES + rule] += 1
                 return Decision(Kind.BYPASS, tenant)
             if action == "block":
                 return Decision(Kind.BLOCKED, tenant)
@@ -169,10 +204,14 @@ class Gate:
         else:
             fresh = self._id_for(ticket)
             visit = ticket_visit(ticket, fresh, may_begin=may_begin, first=first, second=second)
+        began = time.perf_counter_ns()
         try:
             head, outcome = await tenant.line.visit(visit)
         except StoreError as error:
+            tenant.numbers[STORE_ERRORS] += 1
+            count_time(tenant.numbers, time.perf_counter_ns() - began)
             return self._without_store(tenant, ticket, may_mend=error.retryable)
+        count_time(tenant.numbers, time.perf_counter_ns() - began)
         if tenant.turn != tenant.line.turn:
             # An event has opened, started or ended, and this answer is of after that.
             tenant = self.directory.tenants.get(tenant.name, tenant)
@@ -311,12 +350,6 @@ class Gate:
             return decision
         kept = held._replace(end=head.clock + tenant.settings.confirm_within_ms)
         return Decision(Kind.UNAVAILABLE, tenant, kept, is_signed_anew=True)
-
-
-def _redis_settings(settings: GateSettings) -> RedisSettings:
-    """Each of the client's waits may take the whole deadline, which bounds their sum."""
-    deadline = timedelta(milliseconds=settings.deadline_ms)
-    return RedisSettings(settings.redis_url, pool_wait=deadline, connect_timeout=deadline, call_timeout=deadline)
 
 
 def _kind_in_line(method: str) -> Kind:

@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, Protocol
 
+from ropeline.gate.counts import FAILING
 from ropeline.gate.directory import Directory
 from ropeline.gate.tasks import end
 from ropeline.lua.errors import REDIS_ERRORS, RopelineError, StoreError, StoreTimeout
@@ -79,6 +80,7 @@ class Keeper:
     async def _tick(self, name: str, turn: int) -> None:
         tenant = self._directory.tenants[name]
         line = tenant.line
+        tenant.numbers[FAILING] = line.breaker.is_open
         head = line.head
         is_idle = (head is None or head.active + head.waiting == 0) and not (line.is_stale or line.is_turn_near)
         if line.breaker.is_open or (is_idle and turn % _IDLE_EVERY):

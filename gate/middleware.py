@@ -11,6 +11,7 @@ from ropeline.gate.decision import Decision, Kind
 from ropeline.gate.endpoints import Endpoints
 from ropeline.gate.errors import BadRequest
 from ropeline.gate.gate import Gate
+from ropeline.gate.operator_pages import alive
 from ropeline.gate.request import GateRequest
 from ropeline.gate.responses import Headers, Responder, Response, problem, waiting_room_header
 from ropeline.gate.settings import GateSettings, TenantSettings
@@ -53,6 +54,7 @@ class GateMiddleware:
         self.gate = Gate(settings or GateSettings.from_env(), tenants=tenants) if gate is None else gate
         self._responder = Responder(self.gate.signer, self.gate.settings.well_known_prefix)
         self._endpoints = Endpoints(self.gate, self._responder)
+        self._health_path = f"{self.gate.settings.well_known_prefix}healthz"
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,6 +72,8 @@ class GateMiddleware:
             except RopelineError:
                 # What is wrong is the operator's to read, in the log.
                 response = problem(503, "misconfigured", "the waiting room of this site is not set up rightly")
+                if kind == "http" and scope["path"] == self._health_path:
+                    response = alive(scope["method"])
                 await self._refuse(scope, receive, send, response)
                 return
         try:
@@ -85,6 +89,7 @@ class GateMiddleware:
             await self._endpoints.answer(request, receive, send)
             return
         decision = await self.gate.decide(request)
+        self.gate.count(decision)
         if decision.kind.passes:
             await self._pass(decision, request, scope, receive, send)
             return

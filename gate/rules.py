@@ -121,24 +121,29 @@ class RuleSet:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._rules = [
-            (rule.action, tuple(_test(condition, rule.action) for condition in rule.conditions)) for rule in rules
+            ((rule.action, position), tuple(_test(condition, rule.action) for condition in rule.conditions))
+            for position, rule in enumerate(rules)
         ]
 
     def __bool__(self) -> bool:
         return bool(self._rules)
 
     def action(self, request: GateRequest, address: bytes | None) -> str:
-        """What the first rule that applies does: `queue`, `bypass` or `block`; `queue` when none applies.
+        """What the first rule that applies does: `queue`, `bypass` or `block`; `queue` when none applies."""
+        return self.first(request, address)[0]
+
+    def first(self, request: GateRequest, address: bytes | None) -> tuple[str, int]:
+        """The same, and the position of that rule in the settings, -1 when none applies.
 
         `address`: the client's, packed; None, not known, lies in no network.
         """
-        for action, tests in self._rules:
+        for told, tests in self._rules:
             for test in tests:
                 if not test(request, address):
                     break
             else:
-                return action
-        return "queue"
+                return told
+        return "queue", -1
 
 
 def _test(condition: Condition, action: str) -> _Test:

@@ -5,6 +5,7 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from ropeline.gate.hosts import Route
 from ropeline.gate.paths import path_prefix
 from ropeline.gate.tenant_settings import CookieAttributes, Poll, TenantSettings
 from ropeline.gate.tickets import check_keys
+from ropeline.lua.client import RedisSettings
 from ropeline.lua.errors import ConfigurationError
 
 __all__ = [
@@ -28,6 +30,8 @@ __all__ = [
 
 _LARGEST_FILE = 16 * 1024 * 1024
 _PREFIX = "ROPELINE_"
+_SHORTEST_TOKEN = 16
+_LONGEST_TOKEN = 256
 
 
 def _network(text: str) -> str | None:
@@ -69,6 +73,20 @@ class _SecretKeys:
             raise ConfigurationError(field, "(hidden)", self.expected)
         check_keys(value)
         return tuple(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    expected: ClassVar[str] = "16 to 256 characters of plain ASCII without spaces, or none: nobody reads the metrics"
+
+    def check(self, field: str, value: object) -> object:
+        if value is None:
+            return None
+        if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
+            raise ConfigurationError(field, "(hidden)", self.expected)
+        if not _SHORTEST_TOKEN <= len(value) <= _LONGEST_TOKEN:
+            raise ConfigurationError(field, "(hidden)", self.expected)
+        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +136,21 @@ class GateSettings:
             Integer(10, 60_000), "Longest that a request waits for the store, from pool to reply.", "milliseconds"
         ),
     )
+    metrics_token: str | None = field(
+        default=None,
+        repr=False,
+        metadata=described(
+            _Token(),
+            "Who shows it as `Authorization: Bearer ...` reads the metrics below `well_known_prefix`. None: nobody does.",
+        ),
+    )
+    metrics_folder: str | None = field(
+        default=None,
+        metadata=described(
+            Text("a path", lambda text: text or None, absent="each process tells only its own"),
+            "Folder in which the gate processes of one host count, so that whichever is asked for the metrics tells the sum.",
+        ),
+    )
     unknown_host: str = field(
         default="refuse",
         metadata=described(
@@ -128,6 +161,11 @@ class GateSettings:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+    def store(self) -> RedisSettings:
+        """How the store is connected to: each of the client's waits may take the whole deadline, which bounds their sum."""
+        deadline = timedelta(milliseconds=self.deadline_ms)
+        return RedisSettings(self.redis_url, pool_wait=deadline, connect_timeout=deadline, call_timeout=deadline)
 
     @property
     def redacted_redis_url(self) -> str:

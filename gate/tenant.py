@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from ropeline.gate.client_address import join_buckets
 from ropeline.gate.cookies import TicketCookie
+from ropeline.gate.counts import Numbers
 from ropeline.gate.events import Phase, phase_at, settings_in
 from ropeline.gate.failures import FailurePolicy
 from ropeline.gate.hosts import Router, normalise_host
@@ -29,7 +30,7 @@ _BUCKETS_REMEMBERED = 10_000
 class Tenant:
     """Everything that a request of this tenant needs, built once for each version of its settings.
 
-    The line, what is known of recent visits and who has a connection open outlive a change of the settings.
+    The line, what is known of recent visits, who has a connection open, and what was counted, outlive a change of the settings.
     `stored`: as the store has it. `phase`, `settings`: what is in force of it, since `turn` (the server's us).
     """
 
@@ -45,11 +46,12 @@ class Tenant:
     cookie: TicketCookie
     buckets: dict[bytes, tuple[int, int]]
     router: Router[bool]
+    numbers: Numbers
 
     @classmethod
-    def first(cls, stored: StoredTenant, scripts: LineScripts, *, deadline: float) -> Tenant:
-        """The tenant as this process comes to know it; `deadline`: seconds for one visit."""
-        return cls._build(stored, Line(scripts, stored.copy(), deadline=deadline), Presence())
+    def first(cls, stored: StoredTenant, scripts: LineScripts, *, deadline: float, numbers: Numbers) -> Tenant:
+        """The tenant as this process comes to know it; `deadline`: seconds for one visit; `numbers`: where it is counted."""
+        return cls._build(stored, Line(scripts, stored.copy(), deadline=deadline), Presence(), numbers)
 
     def replaced(self, stored: StoredTenant) -> Tenant:
         """The tenant under new settings: recent visits have to be confirmed by the store again."""
@@ -57,11 +59,11 @@ class Tenant:
         # A store that lost a flush must not bring back what was flushed.
         copy.generation = max(copy.generation, self.line.settings.generation)
         self.line.settings = copy
-        return self._build(stored, self.line, self.presence)
+        return self._build(stored, self.line, self.presence, self.numbers)
 
     def turned(self) -> Tenant:
         """The tenant under the settings that are in force by now."""
-        return self._build(self.stored, self.line, self.presence)
+        return self._build(self.stored, self.line, self.presence, self.numbers)
 
     def flushed(self, generation: int) -> Tenant:
         """The tenant after a flush: no visit from before it counts."""
@@ -69,7 +71,7 @@ class Tenant:
         return replace(self, recent=RecentVisits(self.settings.recheck_ms / 1000))
 
     @classmethod
-    def _build(cls, stored: StoredTenant, line: Line, presence: Presence) -> Tenant:
+    def _build(cls, stored: StoredTenant, line: Line, presence: Presence, numbers: Numbers) -> Tenant:
         phase = phase_at(stored.settings.events, line.turn / 1_000_000)
         settings = settings_in(stored.settings, phase)
         return cls(
@@ -85,6 +87,7 @@ class Tenant:
             cookie=TicketCookie(settings),
             buckets={},
             router=Router([(settings.routes, True)]),
+            numbers=numbers,
         )
 
     @property

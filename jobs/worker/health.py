@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ropeline.exposition import CONTENT_TYPE, Family, write_families
+from ropeline.exposition import CONTENT_TYPE, write_families
 from ropeline.jobs.background import end
-from ropeline.jobs.worker.metrics import oldest_age, schedule_families
+from ropeline.jobs.worker.metrics import health_families, oldest_age, schedule_families
 from ropeline.lua.errors import StoreError, StoreTimeout
 
 if TYPE_CHECKING:
@@ -116,15 +116,7 @@ class Health:
     async def metrics(self) -> _Answer:
         """Everything for Prometheus; without the queues' figures while the store does not answer."""
         depths, problem = await self._look()
-        own = [
-            Family("ropeline_worker_store_up", "gauge", "1 while the store answers.", [({}, 0 if problem else 1)]),
-            Family(
-                "ropeline_worker_loop_age_seconds",
-                "gauge",
-                "How long the claim loop has not gone round.",
-                [({}, round(self._worker.loop_age(), 3))],
-            ),
-        ]
+        own = health_families(is_up=not problem, loop_age=self._worker.loop_age())
         if self._worker.schedule_counts is not None:
             own += schedule_families(self._worker.schedule_counts)
         text = write_families([*self._worker.metrics.families({} if problem else depths), *own])

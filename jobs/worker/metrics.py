@@ -16,6 +16,7 @@ __all__ = [
     "OUTCOMES",
     "TaskMetrics",
     "WorkerMetrics",
+    "health_families",
     "oldest_age",
     "schedule_families",
 ]
@@ -197,6 +198,19 @@ def _queue_families(depths: Mapping[str, Depths]) -> list[Family]:
             "gauge",
             "What dead letters take, with what is known of each; of the store, the same from every worker.",
             [({"queue": name}, depth.dead_bytes) for name, depth in queues],
+        ),
+    ]
+
+
+def health_families(*, is_up: bool, loop_age: float) -> list[Family]:
+    """Whether this process does its work. `is_up`: the store answers it. `loop_age`: seconds."""
+    return [
+        Family("ropeline_worker_store_up", "gauge", "1 while the store answers.", [({}, int(is_up))]),
+        Family(
+            "ropeline_worker_loop_age_seconds",
+            "gauge",
+            "How long the claim loop has not gone round.",
+            [({}, round(loop_age, 3))],
         ),
     ]
 

@@ -10,6 +10,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from ropeline.bench.decisions import measure_decisions, measure_mass_expiry, measure_server, measure_weight
 from ropeline.bench.requests import measure_added, measure_rps
 from ropeline.bench.site import HOSTS, NAMESPACE
+from ropeline.bench.survey import measure_survey
 from ropeline.lua.keys import DirectoryKeys, TenantKeys
 
 __all__ = ["bench_gate", "table"]
@@ -36,6 +37,7 @@ async def bench_gate(
             "rps": rps,
             "decision_server_us": await measure_server(client, told, calls=100 if quick else 1_000, sizes=sizes),
             "bytes_per_waiting_session": weight,
+            "survey": await measure_survey(client, tenants=100 if quick else 1_000, rounds=1 if quick else 7),
             "mass_expiry_call_ms": await measure_mass_expiry(client, size=max(sizes.values())),
             "decisions_per_s": await measure_decisions(
                 client, rounds=1 if quick else 7, count=5_000 if quick else 20_000
@@ -52,6 +54,7 @@ def table(figures: dict[str, Any]) -> str:
     """The figures as text, each beside its baseline."""
     ping, rps, server = figures["awaited_ping_us"], figures["rps"], figures["decision_server_us"]
     decisions, expiry = figures["decisions_per_s"], figures["mass_expiry_call_ms"]
+    survey = figures["survey"]
     lines = [f"one awaited PING costs {ping:.1f} us of this process; beside it the gate adds"]
     for case, added in figures["added_us"].items():
         share = rps[case] / rps["bare"]
@@ -61,6 +64,10 @@ def table(figures: dict[str, Any]) -> str:
     lines += [
         f"  bare              {'':25} {rps['bare']:6,.0f}/s",
         f"a decision costs the server {', '.join(f'{us:.1f} us at {size}' for size, us in server.items())}",
+        (
+            f"the status of {survey['tenants']:,} tenants costs the server {survey['server_ms']:.1f} ms: one costs "
+            f"{survey['status_us'] / survey['decision_alone_us']:.2f} of a decision alone, {survey['decision_alone_us']:.1f} us"
+        ),
         f"a waiting session weighs {figures['bytes_per_waiting_session']:.0f} bytes",
         f"a call during a mass expiry takes {expiry['p50']:.2f} ms, p99 {expiry['p99']:.2f}, at most {expiry['max']:.2f}",
         (

@@ -17,6 +17,7 @@ from ropeline.lua.errors import ConfigurationError
 __all__ = ["DataFolder"]
 
 _KEY_FILE: Final = "secret.key"
+_TOKEN_FILE: Final = "metrics.token"  # noqa: S105 - the name of a file
 _SOCKET_FILE: Final = "store.sock"
 _LONGEST_SOCKET_PATH: Final = 100
 
@@ -40,12 +41,7 @@ class DataFolder:
     def secret_key(self) -> str:
         """The key that signs tickets; the same one as long as the folder lives."""
         path = self.path / _KEY_FILE
-        try:
-            with contextlib.suppress(FileExistsError):
-                _write_private(path, f"{secrets.token_urlsafe(32)}\n", os.O_EXCL)
-            key = path.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise _unusable(path, error) from None
+        key = _made_once(path)
         try:
             check_keys([key])
         except ConfigurationError as error:
@@ -53,6 +49,15 @@ class DataFolder:
                 str(path), error.value, f"{error.expected}; remove the file for a new one"
             ) from None
         return key
+
+    @property
+    def metrics_token_file(self) -> Path:
+        """Where the token for the metrics is, for Prometheus to read."""
+        return self.path / _TOKEN_FILE
+
+    def metrics_token(self) -> str:
+        """The token for the metrics; the same one as long as the folder lives."""
+        return _made_once(self.metrics_token_file)
 
     @contextmanager
     def announced(self, url: str) -> Iterator[None]:
@@ -69,6 +74,16 @@ class DataFolder:
             with contextlib.suppress(OSError):
                 if path.read_text(encoding="utf-8") == text:
                     path.unlink()
+
+
+def _made_once(path: Path) -> str:
+    """The secret in a file, which is made with a new one when it is missing."""
+    try:
+        with contextlib.suppress(FileExistsError):
+            _write_private(path, f"{secrets.token_urlsafe(32)}\n", os.O_EXCL)
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise _unusable(path, error) from None
 
 
 def _write_private(path: Path, text: str, flags: int) -> None:

@@ -22,11 +22,13 @@ _LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
 def gate_settings(url: str, folder: DataFolder, environ: Mapping[str, str] = os.environ) -> GateSettings:
-    """The settings of the gate process: from the environment, but for the store and a missing secret key."""
+    """The settings of the gate process: from the environment, but for the store and a missing key or token."""
     given = {name: value for name, value in environ.items() if name != "ROPELINE_TENANTS_FILE"}
     given["ROPELINE_REDIS_URL"] = url
     if not given.get("ROPELINE_SECRET_KEYS"):
         given["ROPELINE_SECRET_KEYS"] = folder.secret_key()
+    if not given.get("ROPELINE_METRICS_TOKEN"):
+        given["ROPELINE_METRICS_TOKEN"] = folder.metrics_token()
     return GateSettings.from_env(given)
 
 

@@ -13,8 +13,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ropeline.cli.snapshot import Snapshot
 from ropeline.cli.views import Board
+from ropeline.gate.snapshot import Snapshot
 from ropeline.logs import configure_logging
 
 __all__ = ["Screen", "sparkline"]

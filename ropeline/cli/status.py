@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ropeline.cli.place import Place, with_store
-from ropeline.cli.snapshot import Snapshot, take_snapshot, take_snapshots
 from ropeline.cli.tables import aligned
 from ropeline.cli.tenant import tenant_name
 from ropeline.cli.views import JsonView, PlainView, View, is_screen, watch
+from ropeline.gate.snapshot import Snapshot, take_snapshot, take_snapshots
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -28,10 +28,10 @@ from ropeline.cli.errors import MissingExtra
 from ropeline.cli.loopback_http import HttpPool
 from ropeline.cli.options import DEFAULT_FOLDER
 from ropeline.cli.place import Place, given_url
-from ropeline.cli.snapshot import Snapshot, take_snapshot
 from ropeline.cli.views import PlainView, is_screen, watch
 from ropeline.gate.gate import Gate
 from ropeline.gate.hosts import HOST
+from ropeline.gate.snapshot import Snapshot, take_snapshot
 from ropeline.gate.tasks import end
 from ropeline.gate.tenant_store import TenantStore
 from ropeline.lua.client import connect
@@ -73,7 +73,10 @@ def run(options: Namespace) -> int:
                 server = ending.enter_context(_own_server(folder))
                 place = Place(server.url, "--data")
             ending.enter_context(folder.announced(place.url))
-            demo = _Demo(options, wanted, listener, gate_settings(place.url, folder), place, server)
+            settings = gate_settings(place.url, folder)
+            is_given = bool(os.environ.get("ROPELINE_METRICS_TOKEN"))
+            token_place = "ROPELINE_METRICS_TOKEN" if is_given else str(folder.metrics_token_file)
+            demo = _Demo(options, wanted, listener, settings, place, server, token_place)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(demo.serve())
     except KeyboardInterrupt:
@@ -87,7 +90,8 @@ def run(options: Namespace) -> int:
 class _Demo:
     """Everything that runs in the event loop.
 
-    `wanted`: the tenant as the command line has it. `server`: our own store, None when somebody else's is used.
+    `wanted`: the tenant as the command line has it. `server`: our own store, None when somebody else's is used. `token_place`: where the
+    token for the metrics is.
     """
 
     options: Namespace
@@ -96,6 +100,7 @@ class _Demo:
     settings: GateSettings
     place: Place
     server: EmbeddedServer | None
+    token_place: str
 
     async def serve(self) -> None:
         """Run the shop and what belongs to it until a signal asks for the end, or one of them fails."""
@@ -187,6 +192,7 @@ class _Demo:
             f"  status  {self._url()}{self.settings.well_known_prefix[1:]}status  (of the browser that asks)",
             f"  store   {store} at {self.place.shown}",
             f"  data    {self.options.data}  (tickets/ and outbox/ there have what buyers get)",
+            f"  metrics {self._url()}{self.settings.well_known_prefix[1:]}metrics  (with the token in {self.token_place})",
             "",
             f"{let_in} let in at once. To see one wait, open the shop in {quota + 1} browsers: a private window",
             "counts as one, the tabs of one browser do not. Let more in from another terminal:",

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from ropeline.cli.snapshot import Snapshot
 from ropeline.gate.deadline import within
+from ropeline.gate.snapshot import Snapshot
 from ropeline.lua.errors import RopelineError
 
 __all__ = ["Board", "JsonView", "PlainView", "View", "is_screen", "watch"]

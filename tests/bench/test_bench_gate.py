@@ -21,12 +21,14 @@ async def test_every_figure_is_there_and_the_server_is_left_as_it_was() -> None:
         "rps",
         "decision_server_us",
         "bytes_per_waiting_session",
+        "survey",
         "mass_expiry_call_ms",
         "decisions_per_s",
     ]
     assert set(figures["added_us"]) == CASES
     assert set(figures["rps"]) == {"bare", *CASES}
     assert set(figures["decision_server_us"]) == {"1e3", "1e5", "1e6"}
+    assert set(figures["survey"]) == {"tenants", "server_ms", "status_us", "decision_alone_us"}
     assert set(figures["mass_expiry_call_ms"]) == {"p50", "p99", "max"}
     assert set(figures["decisions_per_s"]) == {"one_by_one", "batched"}
     assert all(value > 0 for value in figures["rps"].values())

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from ropeline.cli.screen import sparkline
-from ropeline.cli.snapshot import Snapshot
 from ropeline.cli.views import Board, PlainView
 from ropeline.gate.settings import TenantSettings
+from ropeline.gate.snapshot import Snapshot
 from ropeline.lua.results import Counters, LineHead, Status
 from tests.cli.running import COMMAND, Command, environment
 from tests.cli.test_tenant import wait_in_line

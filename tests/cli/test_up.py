@@ -96,6 +96,19 @@ def test_a_third_browser_waits_until_the_quota_is_raised_and_all_is_there_after_
         assert up.end(signal.SIGTERM) == 0
 
 
+def test_the_metrics_are_at_the_printed_address_for_who_has_the_token(short_folder: Path) -> None:
+    with Up.running(short_folder, "--no-status") as up, Browser(up.url) as visitor:
+        assert visitor.is_in()
+        found = re.search(r"metrics (http://\S+)  \(with the token in (\S+)\)", up.output.read_text())
+        assert found is not None
+        path = short_folder / found[2]
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert httpx.get(found[1]).status_code == 401
+        answer = httpx.get(found[1], headers={"Authorization": f"Bearer {path.read_text().strip()}"})
+        assert 'waitingroom_active_users{tenant="demo"} 1\n' in answer.text
+        assert up.end(signal.SIGTERM) == 0
+
+
 def test_what_is_bought_is_made_by_the_worker_and_its_jobs_are_counted(short_folder: Path, command: Command) -> None:
     command.patch.chdir(short_folder)
     with Up.running(short_folder) as up, Browser(up.url) as buyer:
@@ -195,7 +208,7 @@ def test_a_crowd_and_a_store_of_ones_own_are_looked_after(
     with Up.running(short_folder, *options, environ={**on_store, "ROPELINE_SECRET_KEYS": key}) as up:
         assert "3 visitors are let in at once." in up.output.read_text(), "a tenth of the crowd"
         assert up.store_url == valkey.url
-        assert sorted(path.name for path in (short_folder / ".ropeline").iterdir()) == ["store.url"]
+        assert sorted(path.name for path in (short_folder / ".ropeline").iterdir()) == ["metrics.token", "store.url"]
         wait_until_sync(lambda: numbers() == (3, 27), timeout=30)
         wait_until_sync(lambda: "0 arriving, 27 in line, 3 shopping, 0 gone" in up.output.read_text(), timeout=30)
         for host in ("localhost", "shop.test:80", "a.shop.test"):

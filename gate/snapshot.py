@@ -50,6 +50,17 @@ class Snapshot:
         return "open" if settings.queueing_method == "fifo" else settings.queueing_method
 
     @property
+    def queueing(self) -> str:
+        """Whether a new visitor would wait, in Cloudflare's words: `suspended`, `queueing` or `not_queueing`."""
+        if self.settings.suspended:
+            return "suspended"
+        if self.settings.queueing_method != "fifo":
+            return "not_queueing"
+        head = self.status.head
+        is_full = head.waiting > 0 or head.active >= self.settings.quota
+        return "queueing" if is_full or self.state != "open" else "not_queueing"
+
+    @property
     def state_words(self) -> str:
         """`state` as a phrase."""
         return _WORDS[self.state]
