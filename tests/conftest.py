@@ -1,8 +1,10 @@
-"""What holds for every test: system programs, skips in CI, and how long Hypothesis may search."""
+"""What holds for every test: system programs, skips in CI, how long Hypothesis may search, and a folder."""
 
 import os
 import signal
-from collections.abc import Generator
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,6 +30,13 @@ for number in (signal.SIGINT, signal.SIGHUP):
 # A shared, slow machine must not turn a search into a failure; what is found is kept small enough to read.
 settings.register_profile("ropeline", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("ropeline")
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder whose path leaves room for a Unix socket's."""
+    with tempfile.TemporaryDirectory(prefix="rl") as name:
+        yield Path(name)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

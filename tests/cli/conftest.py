@@ -1,8 +1,6 @@
 """What tests of commands share: a namespace of their own on the shared store."""
 
 import itertools
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,10 +40,3 @@ def work(valkey: Server) -> Work:
 def on_work(command: Command, work: Work) -> Command:
     """Commands on the jobs of that stage."""
     return command.on(work.environ)
-
-
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    """A folder whose path leaves room for a Unix socket's."""
-    with tempfile.TemporaryDirectory(prefix="rl") as name:
-        yield Path(name)
