@@ -12,6 +12,7 @@ import fcntl
 import logging
 import mmap
 import os
+import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,7 @@ _BLOCK: Final = -(-(_NAME_BYTES + 8 * (RULES + _MOST_RULES)) // 256) * 256
 _BLOCKS_A_CHUNK: Final = 64
 _CHUNK: Final = _BLOCK * _BLOCKS_A_CHUNK
 _MOST_FILES: Final = 1024
+_MOMENT_SECONDS: Final = 0.001
 # Whoever has another layout has other files.
 _PREFIX: Final = f"gate-1-{RULES}-"
 _SUFFIX: Final = ".counts"
@@ -200,13 +202,22 @@ def _take_file(folder: Path) -> int:
     for number in range(_MOST_FILES):
         path = folder / f"{_PREFIX}{number}{_SUFFIX}"
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-        else:
+        if _hold(file):
             return file
+        # A scrape that asks whether the file is held holds it for a moment itself.
+        time.sleep(_MOMENT_SECONDS)
+        if _hold(file):
+            return file
+        os.close(file)
     raise ConfigurationError("metrics_folder", str(folder), f"a folder that at most {_MOST_FILES} processes use")
+
+
+def _hold(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_held(file: int) -> bool:

@@ -60,7 +60,8 @@ class Metrics:
         snapshots = await self._survey.look()
         families = store_families(snapshots, is_up=not self._survey.problem)
         if self._counted is not None:
-            families += host_families(self._survey.tenants, self._counted())
+            # Files are read: not for long, but there may be one for each process, and visitors wait for the event loop.
+            families += host_families(self._survey.tenants, await asyncio.to_thread(self._counted))
         return families
 
 

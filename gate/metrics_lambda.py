@@ -17,11 +17,9 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ropeline.gate.metrics import Metrics
-from ropeline.gate.operator_pages import MetricsPage
+from ropeline.gate.operator_pages import metrics_page
 from ropeline.gate.responses import Response, problem
 from ropeline.gate.settings import GateSettings
-from ropeline.gate.survey import Survey
 from ropeline.gate.tenant_store import StoredTenant, TenantStore
 from ropeline.lua.client import connect
 from ropeline.lua.errors import REDIS_ERRORS, ConfigurationError
@@ -55,8 +53,8 @@ class MetricsHandler:
         client = connect(settings.store())
         try:
             store = TenantStore(client, settings.namespace)
-            survey = Survey(store, deadline=settings.deadline_ms / 1000, known=self._known)
-            page = MetricsPage(Metrics(survey), settings.metrics_token)
+            deadline, token = settings.deadline_ms / 1000, settings.metrics_token
+            page = metrics_page(store, deadline=deadline, token=token, known=self._known)
             headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
             method = str(event.get("requestContext", {}).get("http", {}).get("method", "GET"))
             response = await page.answer(method, headers.get("authorization", "").encode("latin-1", "replace"))

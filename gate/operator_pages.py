@@ -10,21 +10,25 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from hmac import compare_digest
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ropeline.exposition import CONTENT_TYPE
 from ropeline.gate.asgi import Receive, Scope, Send, send_response
+from ropeline.gate.counts import read_folder
 from ropeline.gate.deadline import within
 from ropeline.gate.metrics import Metrics
 from ropeline.gate.responses import EVERY_ANSWER, Response, problem
 from ropeline.gate.survey import Survey
+from ropeline.gate.tenant_store import StoredTenant, TenantStore
 from ropeline.lua.errors import REDIS_ERRORS, RopelineError, StoreError, store_error
 
 if TYPE_CHECKING:
     from ropeline.gate.gate import Gate
 
-__all__ = ["MetricsPage", "OperatorPages", "alive"]
+__all__ = ["MetricsPage", "OperatorPages", "alive", "metrics_page"]
 
 _FRESH_SECONDS: Final = 1.0
 
@@ -52,6 +56,23 @@ class MetricsPage:
         if scope["type"] == "http":
             response = await self.answer(scope["method"], _header(scope, b"authorization"))
             await send_response(send, response, is_head=scope["method"] == "HEAD")
+
+
+def metrics_page(
+    store: TenantStore,
+    *,
+    deadline: float,
+    folder: Path | None = None,
+    token: str | None = None,
+    known: dict[str, StoredTenant] | None = None,
+) -> MetricsPage:
+    """The metrics for a process that is no gate: of all tenants in the store, and of the gates of this host with `folder`.
+
+    `deadline`: seconds for one call of the store. `folder`: the gates' `metrics_folder`, None: nothing of their requests. `token`: as
+    in MetricsPage. `known`: as in Survey.
+    """
+    survey = Survey(store, deadline=deadline, known=known)
+    return MetricsPage(Metrics(survey, None if folder is None else partial(read_folder, folder)), token)
 
 
 class OperatorPages:

@@ -11,6 +11,7 @@ import pytest
 from ropeline.exposition import CONTENT_TYPE
 from ropeline.gate.asgi import Message
 from ropeline.gate.middleware import GateMiddleware
+from ropeline.gate.operator_pages import metrics_page
 from ropeline.gate.settings import GateSettings
 from ropeline.lua.errors import ConfigurationError
 from tests.gate.scraping import parse, scrape
@@ -133,6 +134,17 @@ async def test_gate_processes_with_one_folder_tell_the_same_sums(
     for found in texts:
         assert of(found, "waitingroom_requests_total", f'tenant="{tenant_name}"', 'decision="admitted"') == 3
         assert of(found, "waitingroom_gate_processes") == 2
+
+
+async def test_a_process_that_is_no_gate_tells_the_same(valkey: Server, tenant_name: str, tmp_path: Path) -> None:
+    async with running(valkey.url, tenant_name, [tenant(tenant_name)], metrics_folder=str(tmp_path)) as gated:
+        await gated.visitor(tenant_name).get()
+        page = metrics_page(gated.gate.store, deadline=10, folder=tmp_path, token=TOKEN)
+        refused = await page.answer("GET", b"")
+        answer = await page.answer("GET", f"bearer {TOKEN}".encode())
+        expected = await scrape(gated.gate)
+    assert (refused.status, answer.status) == (401, 200)
+    assert parse(answer.body.decode()) == expected
 
 
 async def test_a_gate_whose_folder_cannot_be_used_refuses_to_work(
