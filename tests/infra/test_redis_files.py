@@ -8,6 +8,7 @@ import pytest
 from redis.exceptions import AuthenticationError, ResponseError
 
 from ropeline.gate.gate import Gate
+from ropeline.gate.metrics_lambda import MetricsHandler
 from ropeline.gate.settings import GateSettings, TenantSettings
 from ropeline.jobs import JobContext, Jobs, JobState
 from ropeline.jobs.brokers.redis import RedisBroker
@@ -19,6 +20,7 @@ from ropeline.lua.keys import DirectoryKeys, TenantKeys
 from ropeline.lua.loader import load_script, script_names
 from ropeline.lua.server_report import check_servers, require_noeviction
 from ropeline.lua.visits import Departure, Visit
+from tests.gate.scraping import parse
 from tests.servers import Server, StartServer, is_formed, patient
 from tests.support import wait_until
 from tests.system import find_program
@@ -98,6 +100,24 @@ def commands_used(server: Server) -> set[str]:
     assert isinstance(stats, dict)
     names = {name.removeprefix("cmdstat_") for name, numbers in stats.items() if numbers["calls"] > 0}
     return names - {"auth", "config|resetstat"}  # the first needs no right, the second is the test's own
+
+
+async def test_the_metrics_user_may_do_exactly_what_a_scrape_does(start_server: StartServer, tmp_path: Path) -> None:
+    server = guarded_server(start_server, tmp_path)
+    await work(url_of_gate(server))
+    # A server that has lost its scripts is sent their text, and knows them the next time.
+    server.call("SCRIPT", "FLUSH")
+    server.call("CONFIG", "RESETSTAT")
+    url = f"redis://ropeline-metrics:{PASSWORD}@127.0.0.1:{server.port}"
+    environ = {"ROPELINE_REDIS_URL": url, "ROPELINE_METRICS_TOKEN": PASSWORD, "ROPELINE_DEADLINE_MS": "10000"}
+    for _ in range(2):
+        handler = MetricsHandler(environ)
+        answer = await handler.answer({"headers": {"authorization": f"Bearer {PASSWORD}"}})
+        assert parse(answer["body"])['waitingroom_active_users_limit{tenant="acme"}'] == 10
+    used = commands_used(server)
+    assert used == granted("ropeline-metrics") - {"command", "cluster|slots", "asking"}
+    writing = {"hset", "zadd", "xadd", "publish", "unlink", "zrem", "del", "set"}
+    assert granted("ropeline-metrics") & writing == set()
 
 
 async def test_the_gates_user_may_do_exactly_what_the_gate_does(start_server: StartServer, tmp_path: Path) -> None:
@@ -220,7 +240,7 @@ async def test_nobody_comes_in_without_a_password(guarded: Server, credentials: 
 
 
 def test_the_file_as_shipped_gives_nobody_a_password() -> None:
-    assert list(shipped_users()) == ["default", "operator", "ropeline", "ropeline-jobs"]
+    assert list(shipped_users()) == ["default", "operator", "ropeline", "ropeline-metrics", "ropeline-jobs"]
     for rules in shipped_users().values():
         assert not any(rule.startswith((">", "#", "nopass")) for rule in rules)
         assert "off" in rules or "resetpass" in rules
