@@ -61,7 +61,7 @@ def tables() -> dict[str, list[Family]]:
     settings = TenantSettings(
         name="acme", host="acme.example.com", total_active_users=1, new_users_per_minute=60, rules=(bypass,)
     )
-    head = LineHead(1, 0, 1, 1, 1, 1, 1, 1, recovering=False, closed=False, fast=1000, slow=1000, samples=9)
+    head = LineHead(1, 0, 1, 1, 1, 1, 1, 1, recovering=False, closed=False, fast=1000, slow=1000, samples=9, turn=0)
     counters = Counters(*(0 for _ in Counters.__slots__))
     depths = Depths(**dict.fromkeys(Depths._fields, 0) | {"counters": {}, "paused_tasks": ()})  # type: ignore[arg-type]  # a sample
     worker = WorkerMetrics(slots=1)
