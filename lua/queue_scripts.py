@@ -221,7 +221,7 @@ class QueueScripts(Scripts):
         return list(zip(reply[::2], reply[1::2], strict=True))
 
     async def unpark(self, *, task: bytes, most: int = 100, after: bytes = b"") -> tuple[int, bytes]:
-        """Make at most 100 parked jobs of a task type pending, of 250 that are looked at after those that an earlier call left.
+        """Make at most 100 parked jobs of a task type pending, of 150 that are looked at after those that an earlier call left.
 
         How many it were, and what the next call goes on `after`, empty when there is nothing to go on to.
         """

@@ -102,7 +102,7 @@ _SHAPED: Final = _PART | _JOINED
 _OUTCOMES_A_CALL: Final = 64
 # No call may hold up the others for longer than two milliseconds.
 _PURGED_A_CALL: Final = 50
-_REQUEUED_A_CALL: Final = 50
+_REQUEUED_A_CALL: Final = 25
 _VIEWED_A_CALL: Final = 50
 _TAKEN_OVER_A_CALL: Final = 100
 _UNPARKED: Final = 100

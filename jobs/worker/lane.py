@@ -29,7 +29,7 @@ _SAID_AGAIN_AFTER: Final = 60.0
 # Bytes of results and errors: with the rest, a call stays below 1 MiB.
 _LARGEST_CALL: Final = 768 * 1024
 # Finishes and the jobs that they hand over, so that no call holds up the others for more than two milliseconds.
-_MOST_WORK: Final = 2 * LARGEST_STEP
+_MOST_WORK: Final = LARGEST_STEP * 3 // 2
 
 _Ended: TypeAlias = tuple[Run, Finish]
 

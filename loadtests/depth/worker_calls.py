@@ -35,7 +35,7 @@ _FIRST: Final = 9
 """The priority of jobs that are to be claimed before the million."""
 # As much as a worker or a producer sends in one call.
 _RESULTS_A_CALL: Final = 3
-_SPLITS_A_CALL: Final = 42
+_SPLITS_A_CALL: Final = 32
 _LIMITED_A_CALL: Final = 50
 _LARGE_RESULT: Final = b"\1" + b"1" * (256 * 1024 - 1)
 _LARGE_BODY: Final = pack_plain(b"depth", b"x" * LARGEST_PAYLOAD, 1, 0)
@@ -92,7 +92,7 @@ async def _end_runs(filled: Filled, times: ServerTimes, turns: int) -> None:
     await _ends(filled, times, "64 handed back", turns, _handed_back)
     await _ends(filled, times, "64 dead", turns, dead)
     await _ends(filled, times, "64 parked", turns, parked(SECOND_TYPE))
-    await _ends(filled, times, "42 split in two", turns, split_in(2), many=_SPLITS_A_CALL)
+    await _ends(filled, times, "32 split in two", turns, split_in(2), many=_SPLITS_A_CALL)
     await _ends(filled, times, "one split in 1,000", turns // 4, split_in(1000), many=1)
     await _ends(filled, times, "3 completed with 256 KiB", turns // 4, _with_much, many=_RESULTS_A_CALL)
     keys = [Limit(os.urandom(16), most=65_535) for _ in range(LARGEST_STEP)]

@@ -30,12 +30,12 @@ ARGV     1 now        us      empty: the server's time
          4 most       int     1 to 100
          5 after      packed  what an earlier call answered with; empty: from the oldest on
 RETURNS  how many; and what the next call goes on after: since when the last job is parked that was left (f64), and its id; empty at the end
-COST     O(250 + count * log N): no more are looked at
+COST     O(150 + count * log N): no more are looked at
 ]]
 --- @include "queue/moves"
 --- @include "queue/open_queue"
 --- @include "queue/wake"
-local LOOKED_AT = 250
+local LOOKED_AT = 150
 local most, after = tonumber(ARGV[4]), ARGV[5]
 if not (most and most >= 1 and most <= 100) then
   return redis.error_reply('INVALID most: 1 to 100 is expected')

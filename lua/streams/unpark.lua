@@ -39,6 +39,6 @@ ARGV     1 now        us      empty: the server's time
          4 most       int     1 to 100
          5 after      packed  what an earlier call answered with; empty: from the oldest on
 RETURNS  how many; and what the next call goes on after: since when the last job is parked that was left (f64), and its id; empty at the end
-COST     O(250 + count * log N): no more are looked at
+COST     O(150 + count * log N): no more are looked at
 ]]
 --- @body "queue/unpark"
