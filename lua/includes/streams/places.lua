@@ -312,6 +312,7 @@ function places.expired_leases(queue, most)
     end
     is_through = is_through and to == START
   end
+  -- Until a look is through, the next one goes on in any case, and need not be told when.
   if is_through then
     first_end = math.huge
     for _, band in ipairs(order) do
