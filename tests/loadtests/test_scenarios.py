@@ -78,7 +78,7 @@ def forget_those_in_line(store: "Redis") -> None:
     ("tamper", "promise"),
     [
         (admit_past_the_quota, "nobody is admitted while as many are in as the quota allows"),
-        (send_the_first_to_the_back, "nobody who is confirmed and present is overtaken"),
+        (send_the_first_to_the_back, "nobody who comes back in time loses the place"),
         (throw_everybody_out, "nobody who was admitted is thrown back before the visit's end"),
         (forget_those_in_line, "nobody who comes back in time loses the place"),
     ],
