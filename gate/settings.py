@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
-from ropeline.gate.fields import SLUG, Choice, Integer, ListOf, Text, check_fields, described
+from ropeline.gate.fields import SLUG, Choice, Integer, ListOf, Text, check_fields, described, setting_of
 from ropeline.gate.hosts import Route
 from ropeline.gate.paths import path_prefix
 from ropeline.gate.tenant_settings import CookieAttributes, Poll, TenantSettings
@@ -25,6 +25,7 @@ __all__ = [
     "TenantSettings",
     "check_apart",
     "load_tenants_file",
+    "read_environment",
     "redact_url",
 ]
 
@@ -178,23 +179,31 @@ class GateSettings:
 
         REDIS_URL stands in for ROPELINE_REDIS_URL. An empty variable is as good as none.
         """
-        given: dict[str, object] = {}
-        for each in fields(cls):
-            name = _PREFIX + each.name.upper()
-            text = environ.get(name) or (environ.get("REDIS_URL") if each.name == "redis_url" else None)
-            if text:
-                given[each.name] = _from_text(each.name, text)
-        given.setdefault("secret_keys", ())
-        try:
-            return cls(**given)  # type: ignore[arg-type]  # __post_init__ checks every type
-        except ConfigurationError as error:
-            raise ConfigurationError(_PREFIX + error.field.upper(), error.value, error.expected) from None
+        return read_environment(cls, environ)
 
 
-def _from_text(name: str, text: str) -> object:
-    if name in ("secret_keys", "trusted_proxies"):
+T = TypeVar("T")
+
+
+def read_environment(cls: type[T], environ: Mapping[str, str]) -> T:
+    """Settings of a process, one variable ROPELINE_... for each field of the dataclass `cls`; see `GateSettings.from_env`."""
+    given: dict[str, object] = {}
+    for each in fields(cls):  # type: ignore[arg-type]  # any dataclass
+        name = _PREFIX + each.name.upper()
+        text = environ.get(name) or (environ.get("REDIS_URL") if each.name == "redis_url" else None)
+        if text:
+            given[each.name] = _from_text(setting_of(each).kind, text)
+    given.setdefault("secret_keys", ())
+    try:
+        return cls(**given)  # __post_init__ checks every type
+    except ConfigurationError as error:
+        raise ConfigurationError(_PREFIX + error.field.upper(), error.value, error.expected) from None
+
+
+def _from_text(kind: object, text: str) -> object:
+    if isinstance(kind, ListOf | _SecretKeys):
         return tuple(part.strip() for part in text.split(",") if part.strip())
-    if name == "deadline_ms":
+    if isinstance(kind, Integer):
         return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
     return text
 

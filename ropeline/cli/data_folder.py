@@ -14,9 +14,9 @@ from ropeline.cli.place import URL_FILE
 from ropeline.gate.tickets import check_keys
 from ropeline.lua.errors import ConfigurationError
 
-__all__ = ["DataFolder"]
+__all__ = ["KEY_FILE", "DataFolder"]
 
-_KEY_FILE: Final = "secret.key"
+KEY_FILE: Final = "secret.key"
 _TOKEN_FILE: Final = "metrics.token"  # noqa: S105 - the name of a file
 _SOCKET_FILE: Final = "store.sock"
 _LONGEST_SOCKET_PATH: Final = 100
@@ -40,7 +40,7 @@ class DataFolder:
 
     def secret_key(self) -> str:
         """The key that signs tickets; the same one as long as the folder lives."""
-        path = self.path / _KEY_FILE
+        path = self.path / KEY_FILE
         key = _made_once(path)
         try:
             check_keys([key])

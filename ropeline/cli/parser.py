@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, NoReturn, TypeAlias
 
 from ropeline import __version__
-from ropeline.cli import bench, faults, job_commands, worker_command
+from ropeline.cli import admin_commands, bench, faults, job_commands, worker_command
 from ropeline.cli.errors import UsageError
 from ropeline.cli.options import add_json, add_place, whole_number
 
@@ -47,6 +47,7 @@ def build_parser() -> Parser:
     _add_lottery(commands)
     _add_status(commands)
     _add_doctor(commands)
+    admin_commands.add_admin_command(commands)
     worker_command.add_worker_command(commands)
     _add_group(commands, "jobs", "put jobs into queues, look at them, and pause queues", job_commands.add_jobs_commands)
     _add_group(commands, "dlq", "list, requeue and remove dead letters", job_commands.add_dlq_commands)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
 import shlex
 import shutil
 import signal
@@ -25,6 +23,7 @@ from ropeline.cli.data_folder import DataFolder
 from ropeline.cli.demo import DEMO_TENANT, demo_tenant, gate_settings, put_tenant
 from ropeline.cli.demo_jobs import DemoWorker, demo_jobs
 from ropeline.cli.errors import MissingExtra
+from ropeline.cli.listening import EVERY_ADDRESS, ending_signals, in_url, listen, loopback
 from ropeline.cli.loopback_http import HttpPool
 from ropeline.cli.options import DEFAULT_FOLDER
 from ropeline.cli.place import Place, given_url
@@ -52,7 +51,6 @@ _log = logging.getLogger("ropeline.up")
 
 _EXTRA: Final = ("uvicorn", "uvloop", "httptools", "starlette", "rich")
 _GUARD_SECONDS: Final = 0.25
-_EVERY_ADDRESS: Final = ("0.0.0.0", "::")
 
 
 def run(options: Namespace) -> int:
@@ -66,7 +64,7 @@ def run(options: Namespace) -> int:
         with ExitStack() as ending:
             ending.enter_context(_interrupted_by_signals())
             wanted = demo_tenant(_hosts(options.host, options.tenant_host), crowd=options.crowd)
-            listener = ending.enter_context(_listen(options.host, options.port))
+            listener = ending.enter_context(listen(options.host, options.port))
             folder = DataFolder(options.data)
             place, server = given_url(options), None
             if place is None:
@@ -144,7 +142,7 @@ class _Demo:
         self, store: TenantStore, worker: DemoWorker, serving: list[asyncio.Task[None]], stop: asyncio.Event
     ) -> None:
         """Show the status, send the crowd and keep the store running, until the end."""
-        async with HttpPool(*self._loopback()) as pool:
+        async with HttpPool(*loopback(self.listener)) as pool:
             crowd = Crowd(self.options.crowd, pool, prefix=self.settings.well_known_prefix, tenant=DEMO_TENANT)
             stopping = asyncio.create_task(stop.wait())
             ours: list[asyncio.Task[None] | asyncio.Task[bool]] = [stopping]
@@ -203,15 +201,7 @@ class _Demo:
         ]
 
     def _url(self) -> str:
-        host, port, _ = self._loopback()
-        return f"http://{_in_url(host)}:{port}/"
-
-    def _loopback(self) -> tuple[str, int, str]:
-        """Address and port where this machine reaches the shop, and what the Host header has to say there."""
-        host, port = self.listener.getsockname()[:2]
-        if host in _EVERY_ADDRESS:
-            host = "127.0.0.1" if self.listener.family is socket.AF_INET else "::1"
-        return host, port, f"{_in_url(host)}:{port}"
+        return f"http://{loopback(self.listener)[2]}/"
 
 
 @contextmanager
@@ -221,7 +211,7 @@ def _interrupted_by_signals() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in _ending_signals()}
+    before = {number: signal.signal(number, interrupt) for number in ending_signals()}
     try:
         yield
     finally:
@@ -239,26 +229,9 @@ def _stop_at_signals(server: ShopServer, worker: DemoWorker) -> asyncio.Event:
             worker.hurry()
         stop.set()
 
-    for number in _ending_signals():
+    for number in ending_signals():
         asyncio.get_running_loop().add_signal_handler(number, end)
     return stop
-
-
-def _ending_signals() -> list[signal.Signals]:
-    """The signals that ask for the end; a hang-up does not when we were started under nohup."""
-    hears_hang_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hears_hang_up else [])]
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family)
-    except OSError as error:
-        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-            raise ConfigurationError("--host", host, f"an address of this machine ({error.strerror})") from None
-        reason = os.strerror(error.errno or 0)
-        raise ConfigurationError("--port", port, f"a port that can be had on {host} ({reason})") from None
 
 
 @contextmanager
@@ -296,11 +269,7 @@ async def _keep_running(server: EmbeddedServer) -> None:
 def _hosts(host: str, further: list[str]) -> list[str]:
     """The hosts beside this machine's own names under which the shop is asked for."""
     hosts = [str(HOST.check("--tenant-host", name)) for name in further]
-    return hosts if host in _EVERY_ADDRESS else [*hosts, str(HOST.check("--host", _in_url(host)))]
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    return hosts if host in EVERY_ADDRESS else [*hosts, str(HOST.check("--host", in_url(host)))]
 
 
 def _own_name() -> str:

@@ -18,7 +18,7 @@ HEAD = ("| argument | default | what it does |", "|---|---|---|")
 def commands(parser: Parser, name: str = "ropeline") -> Iterator[tuple[str, Parser]]:
     """Every command that can be run, with its parser; groups of commands are left out."""
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    if not groups:
+    if not groups or parser.get_default("handler") is not None:
         yield name, parser
     for group in groups:
         for word, below in group.choices.items():
@@ -34,7 +34,7 @@ def rows(parser: Parser) -> list[str]:
     """One row for each argument but --help, in the order of the code."""
     made = []
     for action in parser._actions:
-        if isinstance(action, argparse._HelpAction):
+        if isinstance(action, argparse._HelpAction | argparse._SubParsersAction):
             continue
         assert action.help, f"{parser.prog}: {action.dest} has no help"
         words = " ".join([*action.option_strings, *metavar_of(action)])

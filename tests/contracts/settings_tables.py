@@ -6,6 +6,7 @@
 import re
 from dataclasses import MISSING, fields, is_dataclass
 
+from ropeline.admin_api.settings import AdminSettings
 from ropeline.gate.events import Event
 from ropeline.gate.fields import Choice, Flag, ListOf, Table, setting_of
 from ropeline.gate.hosts import Route
@@ -19,6 +20,7 @@ PAGE = ROOT / "docs" / "settings.md"
 # The heading above each table, and what the table lists.
 TABLES: dict[str, type] = {
     "The gate process": GateSettings,
+    "The operators' API": AdminSettings,
     "A tenant": TenantSettings,
     "Routes": Route,
     "Rules": Rule,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ropeline.admin_api.settings import AdminSettings
 from ropeline.gate.settings import GateSettings, load_tenants_file
 from tests.contracts.checkout import ROOT, tracked_files
 from tests.contracts.settings_tables import PAGE, TABLES, page, rows
@@ -28,7 +29,9 @@ def test_every_environment_variable_is_on_the_page() -> None:
     sources = [path for path in tracked_files() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] != "tests"]
     read = {name for path in sources for name in re.findall(r"\bROPELINE_[A-Z_]+", path.read_text(encoding="utf-8"))}
     between_processes = {"ROPELINE_BENCH_REDIS", "ROPELINE_WORKER_PARENT"}  # a process tells its own child
-    fields = {f"ROPELINE_{field.name.upper()}" for field in dataclasses.fields(GateSettings)}
+    fields = {
+        f"ROPELINE_{field.name.upper()}" for each in (GateSettings, AdminSettings) for field in dataclasses.fields(each)
+    }
     assert read - fields - between_processes - {"ROPELINE_"} <= set(
         re.findall(r"`(ROPELINE_[A-Z_]+)`", PAGE.read_text(encoding="utf-8"))
     )
