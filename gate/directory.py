@@ -66,14 +66,16 @@ class Directory:
         self._apply([tenant for tenant in found if tenant is not None])
 
     async def reload(self, name: str) -> None:
-        """Read one tenant again; a store that does not answer or has it no more changes nothing."""
+        """Read one tenant again; a store that does not answer or has lost it changes nothing, an operator who ended it does."""
         try:
             found = await self._find(name)
+            if found is None:
+                await self._drop_deleted(name)
+                return
         except StoreError as error:
             _log.debug("tenant %s could not be read: %s", name, error)
             return
-        if found is not None:
-            self._apply([found])
+        self._apply([found])
 
     def notice(self, name: str) -> None:
         """A reply has shown that the store has another version: read it soon, without holding anybody up."""
@@ -118,12 +120,24 @@ class Directory:
 
     async def _give_back(self, tenant: Tenant) -> None:
         try:
+            if await self._drop_deleted(tenant.name):
+                return
             await within(self._deadline, self._store.claim(tenant.settings))
             await tenant.line.give_back()
         except StoreError:
             raise
         except RopelineError as error:
             _log.error("tenant %s cannot be given back to the store: %s", tenant.name, error)
+
+    async def _drop_deleted(self, name: str) -> bool:
+        """Serve a tenant no more that an operator has ended; whether it was."""
+        if name not in self.tenants or not await within(self._deadline, self._store.is_deleted(name)):
+            return False
+        ended = self.tenants.pop(name)
+        self._route()
+        _log.info("tenant %s was deleted", name)
+        await ended.line.close()
+        return True
 
     async def _find(self, name: str) -> StoredTenant | None:
         try:

@@ -78,7 +78,9 @@ class Keeper:
             await asyncio.sleep(max(0.0, due - loop.time()))
 
     async def _tick(self, name: str, turn: int) -> None:
-        tenant = self._directory.tenants[name]
+        tenant = self._directory.tenants.get(name)
+        if tenant is None:
+            return
         line = tenant.line
         tenant.numbers[FAILING] = line.breaker.is_open
         head = line.head

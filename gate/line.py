@@ -191,7 +191,7 @@ class Line:
     async def give_back(self) -> None:
         """Write this process's copy of the settings and the revoked ids into a store that lost them."""
         copy = self.settings
-        await within(
+        kept = await within(
             self.deadline,
             self.scripts.configure(
                 expected=-1,
@@ -205,6 +205,8 @@ class Line:
                 caller_clock=self.known_clock,
             ),
         )
+        if not kept.written and kept.version > copy.version and self.on_stale is not None:
+            self.on_stale()
         await self._give_back_revoked()
 
     async def close(self) -> None:

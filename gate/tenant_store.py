@@ -16,13 +16,16 @@ from ropeline.gate.events import Event, next_draw, phases, settings_in
 from ropeline.gate.line import SettingsCopy
 from ropeline.gate.lots import Lottery
 from ropeline.gate.settings import TenantSettings
+from ropeline.lua.audit import AuditEntry, Author, Done, Outcome
 from ropeline.lua.calls import CommandClient
 from ropeline.lua.errors import REDIS_ERRORS, ConfigurationError, RopelineError, store_error
 from ropeline.lua.line_settings import LineSettings, Method, Turn
-from ropeline.lua.results import LineHead, Status
+from ropeline.lua.results import Status
 from ropeline.lua.scripts import DirectoryScripts, LineScripts
+from ropeline.lua.tenant_scripts import TenantScripts
 
 __all__ = [
+    "CallMisused",
     "ChangedMeanwhile",
     "RouteTaken",
     "StoredTenant",
@@ -51,6 +54,18 @@ class RouteTaken(RopelineError):
         super().__init__(f"host: got {route!r}, expected a host and path that no other tenant has: {holder} has it")
         self.route = route
         self.holder = holder
+
+
+# Whoever does not say: a program that uses Ropeline as a library.
+_PROGRAM = Author("program", "change")
+_FILE = Author("file", "apply")
+
+
+class CallMisused(RopelineError):
+    """The id of a call was used within the last day for a call that asked for something else."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__(f"id of the call: got {call!r}, expected one that was not used for another call")
 
 
 class ChangedMeanwhile(RopelineError):
@@ -100,6 +115,10 @@ class TenantStore:
         """The scripts on this tenant's line."""
         return LineScripts(self.client, self.namespace, name)
 
+    def changes(self, name: str) -> TenantScripts:
+        """The scripts by which operators change this tenant, and its audit trail."""
+        return TenantScripts(self.client, self.namespace, name)
+
     async def names(self) -> list[str]:
         """Every tenant, sorted."""
         return await self._directory.tenant_names()
@@ -110,17 +129,11 @@ class TenantStore:
         if found is None:
             return None
         version, generation, text = found
-        source = f"tenant {name} in the store"
-        try:
-            document = json.loads(text)
-            mapping, file_digest = dict(document["settings"]), str(document.get("file", ""))
-            seeds = {int(opened): bytes.fromhex(seed) for opened, seed in document.get("seeds", {}).items()}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise ConfigurationError(
-                source, "something else (hidden)", "settings as they are written by `ropeline tenant set`"
-            ) from None
-        settings = TenantSettings.from_mapping(mapping, source=source)
-        return StoredTenant(settings, version, generation, file_digest, seeds)
+        return _stored(name, text, version, generation)
+
+    async def is_deleted(self, name: str) -> bool:
+        """Whether an operator has ended the tenant, and nobody has made it anew."""
+        return await self.scripts(name).is_deleted()
 
     async def read(self, name: str) -> StoredTenant:
         """The tenant; raises UnknownTenant when the store does not have it."""
@@ -129,29 +142,33 @@ class TenantStore:
             raise UnknownTenant(name, await self.names())
         return found
 
-    async def save(self, settings: TenantSettings, *, expected: int, file_digest: str = "") -> StoredTenant:
-        """Write a tenant whose version `expected` the caller has read, 0 for a new one.
+    async def save(
+        self, settings: TenantSettings, *, expected: int, file_digest: str = "", author: Author = _PROGRAM
+    ) -> StoredTenant:
+        """Write a tenant whose version `expected` the caller has read, 0 for a new one, and say in the audit trail who did.
 
         The seed of a draw by lot is made here, and never again for a pre-queue that opens at that time. Raises RouteTaken,
-        ChangedMeanwhile or ConfigurationError, with nothing changed.
+        ChangedMeanwhile, CallMisused or ConfigurationError, with nothing changed. A call of
+        `author` that was carried out before gives what it gave then.
         """
         seeds = await self._seeds(settings)
         await self.claim(settings)
-        stored = StoredTenant(settings, expected + 1, 0, file_digest, seeds)
-        written = await self.scripts(settings.name).configure(
+        done = await self.changes(settings.name).change(
             expected=expected,
-            version=stored.version,
-            settings=_encode(stored),
+            settings=_encode(StoredTenant(settings, 0, 0, file_digest, seeds)),
             numbers=line_settings(settings),
             turns=line_turns(settings),
             seeds=seeds,
+            author=author,
         )
-        if not written.written:
-            winner = await self.find(settings.name)
-            if winner is not None:
-                await self.claim(winner.settings)
-            raise ChangedMeanwhile(settings.name, expected, written.version)
-        return stored
+        if done.outcome is Outcome.DONE:
+            return StoredTenant(settings, done.version, done.generation, file_digest, seeds)
+        winner = await self.find(settings.name)
+        if winner is not None:
+            await self.claim(winner.settings)
+        if done.outcome is Outcome.REFUSED:
+            raise ChangedMeanwhile(settings.name, expected, done.version)
+        return _as_written(settings.name, await self._repeated(settings.name, done, author))
 
     async def _seeds(self, settings: TenantSettings) -> dict[int, bytes]:
         """The seeds of the events whose places are drawn by lot: those that there are, and new ones.
@@ -214,17 +231,42 @@ class TenantStore:
                 if found is not None and found.file_digest == digest:
                     break
                 try:
-                    await self.save(settings, expected=found.version if found else 0, file_digest=digest)
+                    expected = found.version if found else 0
+                    await self.save(settings, expected=expected, file_digest=digest, author=_FILE)
                 except ChangedMeanwhile:
                     continue
                 break
 
-    async def flush(self, name: str) -> LineHead:
-        """Empty the line and make every ticket given so far worthless; raises UnknownTenant."""
-        head = await self.scripts(name).flush()
-        if head is None:
+    async def flush(self, name: str, *, author: Author = _PROGRAM) -> int:
+        """Empty the line, make every ticket given so far worthless, and return the new generation.
+
+        Raises UnknownTenant or CallMisused.
+        """
+        done = await self.changes(name).flush(author=author)
+        if done.outcome is Outcome.REFUSED:
             raise UnknownTenant(name, await self.names())
-        return head
+        if done.outcome is Outcome.DONE:
+            return done.generation
+        return int((await self._repeated(name, done, author)).facts["generation"])
+
+    async def remove(self, name: str, *, expected: int = -1, author: Author = _PROGRAM) -> None:
+        """End a tenant with its line; its hosts are free then. `expected`: the version that the caller has read, -1 any.
+
+        Raises UnknownTenant, ChangedMeanwhile or CallMisused.
+        """
+        done = await self.changes(name).remove(expected=expected, author=author)
+        if done.outcome is Outcome.REFUSED and done.version > 0:
+            raise ChangedMeanwhile(name, expected, done.version)
+        if done.outcome is Outcome.MISUSED:
+            raise CallMisused(author.call)
+        # Also for a tenant that was ended by a call which broke off before this.
+        was_there = await self._directory.release_routes(name)
+        if done.outcome is Outcome.REFUSED and not was_there:
+            raise UnknownTenant(name, await self.names())
+
+    async def routes(self) -> dict[str, str]:
+        """Which tenant has which route (host and path)."""
+        return await self._directory.routes()
 
     async def status(self, name: str) -> Status:
         """The numbers of the line as they stand; raises UnknownTenant."""
@@ -241,6 +283,13 @@ class TenantStore:
         if reply is None:
             raise UnknownTenant(name, await self.names())
         return reply[1]
+
+    async def _repeated(self, name: str, done: Done, author: Author) -> AuditEntry:
+        """What an earlier sending of this call has done; raises CallMisused when it was another call."""
+        entries = await self.changes(name).trail(count=1, only=done.entry) if done.entry else []
+        if not entries:
+            raise CallMisused(author.call)
+        return entries[0]
 
 
 def line_settings(settings: TenantSettings) -> LineSettings:
@@ -263,6 +312,26 @@ def line_settings(settings: TenantSettings) -> LineSettings:
         join_limit=settings.join_limit_per_ip,
         reserved=next_draw(settings.events, 0),
     )
+
+
+def _as_written(name: str, entry: AuditEntry) -> StoredTenant:
+    """The tenant as a change left it."""
+    return _stored(name, entry.facts["after"], int(entry.facts["version"]), int(entry.facts["generation"]))
+
+
+def _stored(name: str, text: str, version: int, generation: int) -> StoredTenant:
+    """The tenant that `_encode` wrote; raises ConfigurationError."""
+    source = f"tenant {name} in the store"
+    try:
+        document = json.loads(text)
+        mapping, file_digest = dict(document["settings"]), str(document.get("file", ""))
+        seeds = {int(opened): bytes.fromhex(seed) for opened, seed in document.get("seeds", {}).items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ConfigurationError(
+            source, "something else (hidden)", "settings as they are written by `ropeline tenant set`"
+        ) from None
+    settings = TenantSettings.from_mapping(mapping, source=source)
+    return StoredTenant(settings, version, generation, file_digest, seeds)
 
 
 def line_turns(settings: TenantSettings) -> list[Turn]:

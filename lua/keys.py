@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "AccessKeys",
     "CronKeys",
     "DirectoryKeys",
     "LockKeys",
@@ -75,8 +76,17 @@ class TenantKeys:
         """STREAM: a sample of the line every ten seconds, capped."""
         return self._key("history")
 
+    @property
+    def audit(self) -> str:
+        """STREAM: who changed what."""
+        return self._key("audit")
+
+    def change(self, call: str) -> tuple[str, ...]:
+        """Those of the line, the audit trail and what is kept of the call: KEYS 1 to 11 of an operator's change."""
+        return (*self.line(), self.audit, self._key(f"{call or 'none'}:call"))
+
     def line(self) -> tuple[str, ...]:
-        """All of them, as KEYS 1 to 9 of a line script."""
+        """All of the line, as KEYS 1 to 9 of a line script."""
         return (
             self.sessions,
             self.pool,
@@ -108,6 +118,30 @@ class DirectoryKeys:
     def hosts(self) -> str:
         """HASH: route -> tenant."""
         return f"{{{self.namespace}:directory}}:hosts"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKeys:
+    """The operators' keys and who changed them; one slot of their own, which no gate process may touch."""
+
+    namespace: str
+
+    @property
+    def keys(self) -> str:
+        """HASH: id of a key -> its record (JSON)."""
+        return self._key("keys")
+
+    @property
+    def audit(self) -> str:
+        """STREAM: who changed what."""
+        return self._key("audit")
+
+    def change(self, call: str) -> tuple[str, ...]:
+        """Those, and what is kept of a call: KEYS 1 to 3 of each script."""
+        return (self.keys, self.audit, self._key(f"{call or 'none'}:call"))
+
+    def _key(self, noun: str) -> str:
+        return f"{{{self.namespace}:access}}:{noun}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
 from ropeline.lua.errors import ConfigurationError
 
-__all__ = ["LineSettings", "Method", "Turn", "turns_text"]
+__all__ = ["LineSettings", "Method", "Turn", "seeds_text", "turns_text"]
 
 _HIGHEST = 10**13
 # A hold of nothing would end within the call that gives it.
@@ -69,6 +69,11 @@ class Turn(NamedTuple):
 
     at: int
     numbers: LineSettings
+
+
+def seeds_text(seeds: Mapping[int, bytes]) -> str:
+    """The seeds of shuffled pre-queues as the JSON that scripts take: when each opens, s -> 32 bytes, hexadecimal."""
+    return json.dumps({str(opened): seed.hex() for opened, seed in seeds.items()})
 
 
 def turns_text(turns: Sequence[Turn]) -> str:

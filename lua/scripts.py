@@ -5,7 +5,6 @@ A call whose reply was lost is not sent again: the line's own rules make a later
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from ropeline.lua.calls import CommandClient, Scripts, TestClock
 from ropeline.lua.errors import REDIS_ERRORS, StoreFull, store_error
 from ropeline.lua.keys import DirectoryKeys, TenantKeys, changes_channel
-from ropeline.lua.line_settings import LineSettings, Turn, turns_text
+from ropeline.lua.line_settings import LineSettings, Turn, seeds_text, turns_text
 from ropeline.lua.loader import load_script
 from ropeline.lua.results import (
     Configured,
@@ -141,7 +140,7 @@ class LineScripts(Scripts):
             settings,
             numbers.numbers(),
             turns_text(turns),
-            json.dumps({str(opened): seed.hex() for opened, seed in seeds.items()}),
+            seeds_text(seeds),
             reached,
         )
         return Configured(reply[0] == 1, reply[1], reply[2])
@@ -163,6 +162,14 @@ class LineScripts(Scripts):
             raise store_error(error) from error
         version, generation, settings = values
         return None if version is None else (int(version), int(generation), settings.decode())
+
+    async def is_deleted(self) -> bool:
+        """Whether an operator has ended the tenant, and nobody has made it anew."""
+        try:
+            config = TenantKeys(self._namespace, self.tenant).config
+            return await self._client.execute_command("HGET", config, "deleted") is not None
+        except REDIS_ERRORS as error:
+            raise store_error(error) from error
 
     async def read_places(self, lowest: int, highest: int) -> dict[bytes, int]:
         """Id -> place (us) of who waits, or has been called, at a place from `lowest` to `highest`; read in steps."""
@@ -213,6 +220,21 @@ class DirectoryScripts(Scripts):
             *routes,
         )
         return (reply[0].decode(), reply[1].decode()) if reply else None
+
+    async def release_routes(self, tenant: str) -> bool:
+        """Take a tenant that was deleted out of the directory; whether it was there."""
+        keys = DirectoryKeys(self._namespace)
+        script = load_script("directory/release_routes")
+        reply = await self._run(script, (keys.tenants, keys.hosts), tenant, self._channel, f"{tenant} routes")
+        return bool(reply[0])
+
+    async def routes(self) -> dict[str, str]:
+        """Which tenant has which route (host and path)."""
+        try:
+            hosts = await self._client.execute_command("HGETALL", DirectoryKeys(self._namespace).hosts)
+        except REDIS_ERRORS as error:
+            raise store_error(error) from error
+        return {route.decode(): name.decode() for route, name in hosts.items()}
 
     async def tenant_names(self) -> list[str]:
         """Every tenant in the directory, sorted."""

@@ -32,35 +32,17 @@ COST     O(1)
 --- @include "read_line"
 --- @include "open_line"
 --- @include "empty_line"
+--- @include "put_settings"
 --- @include "write_line"
 local expected, version, generation = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local numbers, turns = cjson.decode(ARGV[10]), cjson.decode(ARGV[11])
-for _, seed in pairs(cjson.decode(ARGV[12])) do
-  if type(seed) ~= 'string' or #seed ~= 64 or not seed:match('^%x+$') then
-    return redis.error_reply('INVALID seeds: 32 bytes each are expected, hexadecimal')
-  end
-end
-numbers.at = 0
-local keep, before = 0, -1
-for _, phase in ipairs({ numbers, unpack(turns) }) do
-  for _, name in ipairs({ 'at', unpack(NUMBERS) }) do
-    local number = phase[name]
-    if type(number) ~= 'number' or number ~= math.floor(number) or number < -1 or number > 9007199254740992 then
-      return redis.error_reply('INVALID numbers: ' .. name .. ' has to be a whole number from -1 to 2^53')
-    end
-  end
-  if phase.at <= before then
-    return redis.error_reply('INVALID turns: each comes after the one before it')
-  end
-  before = phase.at
-  local longest = math.max(phase.waiting_ttl, phase.session_ttl, phase.claim_within, phase.confirm_within)
-  keep = math.max(keep, longest + phase.return_within)
-end
-if #turns > 100 then
-  return redis.error_reply('INVALID turns: 100 at most are expected')
+local phases, wrong = read_phases(ARGV[10], ARGV[11], ARGV[12])
+if not phases then
+  return redis.error_reply(wrong)
 end
 local line = read_line(ARGV[1], ARGV[2], tonumber(ARGV[3]))
-local found = line and line.config.version or 0
+-- A tenant that an operator has deleted is not brought back by a process that has not heard of it.
+local former = line and {} or redis.call('HMGET', KEYS[4], 'deleted', 'generation')
+local found = line and line.config.version or tonumber(former[1]) or 0
 local is_newer = found < version and (expected < 0 or found == expected)
 local is_flushed = line and line.config.generation < generation
 if not (is_newer or is_flushed) then
@@ -71,20 +53,12 @@ if has_lived then
   open_line(line, true, {}, 0, 0)
 end
 if is_newer then
-  local worthless = 0
-  if line then
-    worthless = line.config.worthless
-    keep = math.max(keep, line.config.keep)
-  end
-  if has_lived then
-    worthless = math.max(worthless, line.clock - line.config.return_within)
-  end
-  local phase, turns_at = phase_at(turns, math.max(line and line.now or server_now(ARGV[1]), tonumber(ARGV[13])))
-  redis.call('HSET', KEYS[4], 'version', version, 'settings', ARGV[9], 'turns', ARGV[11], 'seeds', ARGV[12], 'worthless', worthless,
-    'keep', keep, unpack(phase_fields(phase or numbers, turns_at)))
+  local moment = math.max(line and line.now or server_now(ARGV[1]), tonumber(ARGV[13]))
+  put_settings(line, has_lived, version, ARGV[9], phases, moment)
 end
 if not line then
-  redis.call('HSET', KEYS[4], 'generation', generation)
+  redis.call('HSET', KEYS[4], 'generation', math.max(generation, tonumber(former[2]) or 0))
+  redis.call('HDEL', KEYS[4], 'deleted')
 elseif is_flushed then
   empty_line(line, generation)
 end

@@ -9,6 +9,7 @@ from ropeline.gate.tenant_store import ChangedMeanwhile, StoredTenant, TenantSto
 
 if TYPE_CHECKING:
     from ropeline.gate.settings import TenantSettings
+    from ropeline.lua.audit import Author
 
 __all__ = ["change"]
 
@@ -19,6 +20,7 @@ async def change(
     store: TenantStore,
     name: str,
     edit: Callable[[TenantSettings | None], TenantSettings],
+    author: Author,
     *,
     may_be_new: bool,
 ) -> tuple[StoredTenant | None, StoredTenant]:
@@ -35,7 +37,7 @@ async def change(
             return before, before
         expected, digest = (0, "") if before is None else (before.version, before.file_digest)
         try:
-            return before, await store.save(settings, expected=expected, file_digest=digest)
+            return before, await store.save(settings, expected=expected, file_digest=digest, author=author)
         except ChangedMeanwhile:
             if attempt == _ATTEMPTS:
                 raise

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ropeline.gate.hosts import is_loopback
 from ropeline.gate.settings import CookieAttributes, GateSettings, Poll, Route, TenantSettings
 from ropeline.gate.tenant_store import StoredTenant, TenantStore
+from ropeline.lua.audit import Author
 
 if TYPE_CHECKING:
     from ropeline.cli.data_folder import DataFolder
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["DEMO_TENANT", "demo_tenant", "gate_settings", "put_tenant"]
 
 DEMO_TENANT: Final = "demo"
+_UP: Final = Author("up", "change", "--quota")
 _SMALL_QUOTA: Final = 1
 _LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
 
@@ -67,4 +69,4 @@ async def put_tenant(store: TenantStore, wanted: TenantSettings, *, quota: int |
     if quota is None or stored.settings.quota == quota:
         return stored
     changed = replace(stored.settings, total_active_users=quota)
-    return await store.save(changed, expected=stored.version, file_digest=stored.file_digest)
+    return await store.save(changed, expected=stored.version, file_digest=stored.file_digest, author=_UP)

@@ -10,7 +10,7 @@ from ropeline.cli.assignments import event_with, read_event_assignment
 from ropeline.cli.changes import change
 from ropeline.cli.place import Place, with_store
 from ropeline.cli.tables import aligned
-from ropeline.cli.tenant import tenant_name
+from ropeline.cli.tenant import author_of, tenant_name
 from ropeline.gate.events import Event, phase_at
 from ropeline.gate.fields import SLUG, to_plain
 from ropeline.gate.tenant_store import TenantStore
@@ -34,7 +34,7 @@ def set_event(options: Namespace) -> int:
         return event_with(_existing(settings), event_name, assignments)
 
     async def work(store: TenantStore, _client: Client, _place: Place) -> int:
-        before, after = await change(store, name, edit, may_be_new=False)
+        before, after = await change(store, name, edit, author_of(options, "event"), may_be_new=False)
         event = _find(after.settings, event_name)
         what = "nothing to change" if before is after else "planned"
         print(f"{name}: event {event_name}: {what}, version {after.version}")
@@ -59,7 +59,7 @@ def remove_event(options: Namespace) -> int:
         return type(found).from_mapping(found.to_mapping() | {"events": rest}, source=f"tenant {name}")
 
     async def work(store: TenantStore, _client: Client, _place: Place) -> int:
-        _, after = await change(store, name, edit, may_be_new=False)
+        _, after = await change(store, name, edit, author_of(options, "event"), may_be_new=False)
         print(f"{name}: event {event_name} removed, version {after.version}")
         return 0
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-__all__ = ["DEFAULT_FOLDER", "add_json", "add_place", "whole_number"]
+__all__ = ["DEFAULT_FOLDER", "add_json", "add_place", "add_reason", "user_name", "whole_number"]
 
 DEFAULT_FOLDER: Final = ".ropeline"
 
@@ -26,6 +27,25 @@ def add_place(
 def add_json(parser: ArgumentParser) -> None:
     """Add that programs read the output."""
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_reason(parser: ArgumentParser) -> None:
+    """Add why something is changed."""
+    parser.add_argument("--reason", default="", type=_reason, metavar="TEXT", help="why, for the audit trail")
+
+
+def user_name() -> str:
+    """Who runs the command."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "somebody"
+
+
+def _reason(text: str) -> str:
+    if not text.isprintable() or len(text) > 200:
+        raise ArgumentTypeError(f"got {text[:100]!r}, expected at most 200 printable characters")
+    return text
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:

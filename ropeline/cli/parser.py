@@ -13,7 +13,7 @@ from typing import Final, NoReturn, TypeAlias
 from ropeline import __version__
 from ropeline.cli import admin_commands, bench, faults, job_commands, worker_command
 from ropeline.cli.errors import UsageError
-from ropeline.cli.options import add_json, add_place, whole_number
+from ropeline.cli.options import add_json, add_place, add_reason, whole_number
 
 __all__ = ["LARGEST_CROWD", "Commands", "Parser", "build_parser"]
 
@@ -140,10 +140,12 @@ def _add_tenant(commands: Commands) -> None:
     get.add_argument("--at", metavar="TIME", help="what is in force then, by the tenant's events; 2026-12-01T09:00:00Z")
     for command in (get, add("list", "list all tenants", named=False)):
         add_json(command)
-    add("pause", "admit nobody for now; the line keeps its order and visitors are told")
-    add("resume", "admit again after a pause")
+    pause = add("pause", "admit nobody for now; the line keeps its order and visitors are told")
+    resume = add("resume", "admit again after a pause")
     flush = add("flush", "empty the line and the site: every ticket given so far is worthless")
     flush.add_argument("--yes", action="store_true", help="do not ask; required where nobody can answer")
+    for command in (change, pause, resume, flush):
+        add_reason(command)
     revoke = add("revoke", "end sessions for good")
     revoke.add_argument("ids", nargs="+", metavar="SESSION_ID", help="id of a session, a UUID")
 

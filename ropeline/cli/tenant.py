@@ -11,11 +11,13 @@ from uuid import UUID
 from ropeline.cli.answers import agrees, require_somebody
 from ropeline.cli.assignments import Assignment, assign, describe, read_assignment
 from ropeline.cli.changes import change
+from ropeline.cli.options import user_name
 from ropeline.cli.place import Place, with_store
 from ropeline.cli.tables import aligned
 from ropeline.gate.events import moment, phase_at, settings_in
 from ropeline.gate.fields import SLUG
 from ropeline.gate.tenant_store import StoredTenant, TenantStore
+from ropeline.lua.audit import Author
 from ropeline.lua.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from ropeline.lua.client import Client
 
 __all__ = [
+    "author_of",
     "flush_tenant",
     "get_tenant",
     "list_all",
@@ -45,17 +48,17 @@ def tenant_name(options: Namespace) -> str:
 
 def set_tenant(options: Namespace) -> int:
     """Make a tenant or change it, and show what changed."""
-    return _change(options, [read_assignment(text) for text in options.assignments], may_be_new=True)
+    return _change(options, [read_assignment(text) for text in options.assignments], "change", may_be_new=True)
 
 
 def pause_tenant(options: Namespace) -> int:
     """Admit nobody until `resume`."""
-    return _change(options, [Assignment("paused", value=True)], may_be_new=False)
+    return _change(options, [Assignment("paused", value=True)], "pause", may_be_new=False)
 
 
 def resume_tenant(options: Namespace) -> int:
     """Admit again."""
-    return _change(options, [Assignment("paused", value=False)], may_be_new=False)
+    return _change(options, [Assignment("paused", value=False)], "resume", may_be_new=False)
 
 
 def get_tenant(options: Namespace) -> int:
@@ -122,8 +125,8 @@ def flush_tenant(options: Namespace) -> int:
         if not options.yes and not agrees():
             print("Nothing was changed.")
             return 1
-        flushed = await store.flush(name)
-        print(f"{name}: flushed, generation {flushed.generation}; every ticket given before is worthless.")
+        generation = await store.flush(name, author=author_of(options, "flush"))
+        print(f"{name}: flushed, generation {generation}; every ticket given before is worthless.")
         return 0
 
     return with_store(options, work)
@@ -144,12 +147,13 @@ def revoke_tenant(options: Namespace) -> int:
     return with_store(options, work)
 
 
-def _change(options: Namespace, assignments: Sequence[Assignment], *, may_be_new: bool) -> int:
+def _change(options: Namespace, assignments: Sequence[Assignment], action: str, *, may_be_new: bool) -> int:
     name = tenant_name(options)
 
     async def work(store: TenantStore, _client: Client, _place: Place) -> int:
+        author = author_of(options, action)
         before, after = await change(
-            store, name, lambda settings: assign(name, settings, assignments), may_be_new=may_be_new
+            store, name, lambda settings: assign(name, settings, assignments), author, may_be_new=may_be_new
         )
         if before is after:
             print(f"{name}: nothing to change, version {after.version}")
@@ -158,6 +162,11 @@ def _change(options: Namespace, assignments: Sequence[Assignment], *, may_be_new
         return 0
 
     return with_store(options, work)
+
+
+def author_of(options: Namespace, action: str) -> Author:
+    """Who runs the command, for the audit trail; some commands take a reason."""
+    return Author(f"cli:{user_name()}", action, getattr(options, "reason", ""))
 
 
 def _told(before: StoredTenant | None, after: StoredTenant, assignments: Sequence[Assignment]) -> list[str]:

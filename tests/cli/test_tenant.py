@@ -7,6 +7,7 @@ import pty
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from ropeline.gate.line import Line
 from ropeline.gate.settings import TenantSettings
 from ropeline.gate.tenant_store import StoredTenant, TenantStore
+from ropeline.lua.audit import AuditEntry
 from ropeline.lua.client import RedisSettings, connect
 from ropeline.lua.errors import StoreError
 from ropeline.lua.visits import Visit
@@ -134,13 +136,11 @@ def test_a_change_in_between_is_kept(on_store_command: Command, on_store: dict[s
     on_store_command(*ACME)
     save, rivals = TenantStore.save, [6, 7, 8]
 
-    async def save_second(
-        self: TenantStore, settings: TenantSettings, *, expected: int, file_digest: str = ""
-    ) -> StoredTenant:
+    async def save_second(self: TenantStore, settings: TenantSettings, *, expected: int, **others: Any) -> StoredTenant:
         if rivals:
             theirs = (await self.read("acme")).settings
             await save(self, replace(theirs, new_users_per_minute=rivals.pop(0)), expected=expected)
-        return await save(self, settings, expected=expected, file_digest=file_digest)
+        return await save(self, settings, expected=expected, **others)
 
     on_store_command.patch.setattr(TenantStore, "save", save_second)
     assert on_store_command("tenant", "set", "acme", "total_active_users=9").status == 0
@@ -209,3 +209,22 @@ def test_a_store_that_fails_meanwhile_is_told(on_store_command: Command) -> None
     ended = on_store_command("tenant", "pause", "acme")
     assert ended.status == 1
     assert ended.refusal.endswith("(from REDIS_URL) cannot do this now: it has no time")
+
+
+def test_who_changed_what_and_why_is_in_the_audit_trail(on_store_command: Command, on_store: dict[str, str]) -> None:
+    on_store_command(*ACME)
+    assert on_store_command("tenant", "pause", "acme", "--reason", "the till is broken").status == 0
+
+    async def trail() -> list[AuditEntry]:
+        client = connect(RedisSettings(on_store["REDIS_URL"]))
+        try:
+            return await TenantStore(client, on_store["ROPELINE_NAMESPACE"]).changes("acme").trail(count=10)
+        finally:
+            await client.aclose()
+
+    last, first = asyncio.run(trail())
+    assert (first.action, first.reason, first.facts["before"]) == ("change", "", "")
+    assert (last.action, last.reason) == ("pause", "the till is broken")
+    assert last.actor.startswith("cli:")
+    too_long = on_store_command("tenant", "pause", "acme", "--reason", "x" * 201)
+    assert too_long.status == 2

@@ -14,6 +14,7 @@ from ropeline.gate.settings import TenantSettings
 from ropeline.gate.tenant_store import ChangedMeanwhile, RouteTaken, TenantStore, UnknownTenant
 from ropeline.lua.errors import ConfigurationError, StoreError
 from ropeline.lua.keys import DirectoryKeys, TenantKeys
+from ropeline.lua.visits import Visit
 from tests.gate.visitors import tenant
 from tests.servers import Server
 from tests.support import wait_until
@@ -267,3 +268,31 @@ async def test_revoking_names_what_is_wrong_with_the_ids(tenants: TenantStore) -
 def test_what_is_stored_is_what_was_set(tenant_name: str) -> None:
     settings: Any = tenant(tenant_name)
     assert TenantSettings.from_mapping(settings.to_mapping(), source="x") == settings
+
+
+async def test_a_tenant_that_an_operator_deleted_is_served_no_more_and_not_given_back(
+    directory: Directory, tenants: TenantStore
+) -> None:
+    for name in ("acme", "beta"):
+        await tenants.save(tenant(name), expected=0)
+    await directory.refresh()
+    await tenants.remove("acme")
+    await tenants.remove("beta")
+    await directory.reload("acme")
+    assert (list(directory.tenants), route(directory, "acme.example.com")) == (["beta"], None)
+    await directory.refresh()
+    assert (list(directory.tenants), await tenants.names()) == ([], [])
+
+
+async def test_a_process_that_did_not_hear_of_a_deletion_learns_it_from_a_visit(
+    directory: Directory, tenants: TenantStore
+) -> None:
+    await tenants.save(tenant("acme"), expected=0)
+    await directory.refresh()
+    line = directory.tenants["acme"].line
+    await line.visit(Visit(b"x" * 16))
+    await tenants.remove("acme")
+    with pytest.raises(StoreError):
+        await line.visit(Visit(b"y" * 16))
+    await wait_until(lambda: not directory.tenants)
+    assert await tenants.is_deleted("acme")

@@ -5,9 +5,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ropeline.lua.access_scripts import AccessScripts
+from ropeline.lua.audit import Author, Done, Outcome
 from ropeline.lua.calls import CommandClient
 from ropeline.lua.cron_scripts import CronScripts, DefineResult, FireResult, StoredCron
-from ropeline.lua.keys import CronKeys, DirectoryKeys, LockKeys, QueueKeys, StreamKeys, TenantKeys, locks_key
+from ropeline.lua.keys import (
+    AccessKeys,
+    CronKeys,
+    DirectoryKeys,
+    LockKeys,
+    QueueKeys,
+    StreamKeys,
+    TenantKeys,
+    locks_key,
+)
 from ropeline.lua.line_settings import LineSettings
 from ropeline.lua.lock_scripts import Acquired, Extended, Gone, HeldLock, LockListScripts, LockScripts, Released
 from ropeline.lua.queue_scripts import (
@@ -21,9 +32,11 @@ from ropeline.lua.queue_scripts import (
     pack_part,
     pack_split,
 )
-from ropeline.lua.results import LineHead, Outcome, StaleSettings, Verdict
+from ropeline.lua.results import LineHead, StaleSettings, Verdict
+from ropeline.lua.results import Outcome as VisitOutcome
 from ropeline.lua.scripts import DirectoryScripts, LineScripts
 from ropeline.lua.stream_scripts import StreamCronScripts, StreamScripts
+from ropeline.lua.tenant_scripts import TenantScripts
 from ropeline.lua.visits import Departure, Visit
 
 SETTINGS = LineSettings(quota=2, rate=-1)
@@ -68,6 +81,8 @@ def cron_keys(script: str) -> tuple[str, ...]:
 
 WRAPPERS = {
     "line": Wrapper(LineScripts, lambda _: TenantKeys("gate", "acme").line()),
+    "tenant": Wrapper(TenantScripts, lambda _: TenantKeys("gate", "acme").change("call")),
+    "access": Wrapper(AccessScripts, lambda _: AccessKeys("gate").change("call")),
     "directory": Wrapper(DirectoryScripts, lambda _: (DirectoryKeys("gate").tenants, DirectoryKeys("gate").hosts)),
     "queue": Wrapper(QueueScripts, queue_keys),
     "streams": Wrapper(StreamScripts, stream_keys),
@@ -97,6 +112,7 @@ def a_visit(**fields: Any) -> Visit:
 async def call_each_script(client: CommandClient, name: str) -> None:
     """Every script once; `name`: of the tenant, of the queue and of the lock."""
     await call_line(client, name)
+    await call_operators(client, name)
     await call_queue(QueueScripts(client, "jobs", "prod", name), name)
     await call_cron(CronScripts(client, "jobs", "prod", name))
     streams = StreamScripts(client, "jobs", "streams", name)
@@ -138,7 +154,43 @@ async def call_line(client: CommandClient, tenant: str) -> None:
     assert (flushed.generation, flushed.active) == (1, 0)
 
 
-async def decided(line: LineScripts, *visits: Visit) -> tuple[LineHead, list[Outcome]]:
+async def call_operators(client: CommandClient, tenant: str) -> None:
+    """The scripts of operators: each change is done once, however often its call is sent."""
+    tenants, access = TenantScripts(client, "gate", f"{tenant}-b"), AccessScripts(client, f"{tenant}-b")
+
+    def author(number: int, fingerprint: str = "same") -> Author:
+        return Author("test", "try", "a reason", f"{number:032x}", fingerprint)
+
+    async def change(author: Author, expected: int) -> Done:
+        return await tenants.change(expected=expected, settings="{}", numbers=SETTINGS, author=author)
+
+    made = await change(author(1), 0)
+    assert (made.outcome, made.version, made.generation) == (Outcome.DONE, 1, 0)
+    assert await change(author(1), 0) == Done(Outcome.REPEATED, 0, 0, made.entry)
+    assert (await change(author(1, "other"), 0)).outcome == Outcome.MISUSED
+    assert await change(author(2), 7) == Done(Outcome.REFUSED, 1, 0, "")
+    flushed = await tenants.flush(author=author(3))
+    assert (flushed.outcome, flushed.generation) == (Outcome.DONE, 1)
+    assert (await tenants.flush(author=author(3))).outcome == Outcome.REPEATED
+    assert (await tenants.remove(expected=7, author=author(4))).outcome == Outcome.REFUSED
+    removed = await tenants.remove(expected=1, author=author(4))
+    assert (removed.outcome, removed.version, removed.generation) == (Outcome.DONE, 2, 2)
+    trail = await tenants.trail(count=10)
+    assert [(entry.sequence, entry.facts["version"]) for entry in trail] == [(3, "2"), (2, "1"), (1, "1")]
+    directory = DirectoryScripts(client, "gate")
+    assert await directory.claim_routes(f"{tenant}-b", routes=[f"{tenant}-b.example.com/"]) is None
+    assert (await directory.routes())[f"{tenant}-b.example.com/"] == f"{tenant}-b"
+    assert [await directory.release_routes(f"{tenant}-b") for _ in range(2)] == [True, False]
+    for outcome in (Outcome.DONE, Outcome.REPEATED):
+        assert (await access.create_key(key_id="k", record="{}", author=author(1)))[0] == outcome
+    assert await access.read_keys() == {"k": "{}"}
+    for number, outcome in [(2, Outcome.DONE), (2, Outcome.REPEATED), (3, Outcome.REFUSED)]:
+        assert (await access.revoke_key(key_id="k", author=author(number)))[0] == outcome
+    assert await access.read_key("k") is None
+    assert [entry.facts["key"] for entry in await access.trail(count=10)] == ["k", "k"]
+
+
+async def decided(line: LineScripts, *visits: Visit) -> tuple[LineHead, list[VisitOutcome]]:
     reply = await line.visit(visits)
     assert not isinstance(reply, StaleSettings)
     return reply

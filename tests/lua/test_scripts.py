@@ -39,6 +39,7 @@ DERIVED = {"now", "run", "channel", "message", "count"}
 FLAGS = {
     "line/visit": "",
     "directory/claim_routes": "",
+    "access/create_key": "",
     "queue/enqueue": "",
     "queue/take_over": "",
     "streams/enqueue": "",
@@ -228,7 +229,11 @@ async def test_every_key_is_in_the_data_dictionary(fresh_server: Server, tenant_
     dictionary = (resources_folder() / "README.md").read_text(encoding="utf-8")
     for key in await client.keys("*"):
         assert isinstance(key, bytes)
-        documented = key.decode().replace(f"{{{tenant_name}}}", "{tenant}").replace("{prod", "{stage")
+        documented = (
+            key.decode().replace(f"{tenant_name}-b:access", "gate:access").replace(f"{tenant_name}-b", tenant_name)
+        )
+        documented = re.sub(r":[0-9a-f]{32}:call$", ":id:call", documented)
+        documented = documented.replace(f"{{{tenant_name}}}", "{tenant}").replace("{prod", "{stage")
         documented = documented.replace("{streams:", "{stage:")
         documented = re.sub(r":pending\d$", ":pendingN", documented)
         documented = documented.replace(f"lock:{tenant_name}}}", "lock:name}").replace(f":{tenant_name}}}", ":queue}")
