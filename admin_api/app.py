@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from ropeline.admin_api.context import Context
+from ropeline.admin_api.endpoint import describe
 from ropeline.admin_api.envelope import Envelope
 from ropeline.admin_api.problems import answer_problems
-from ropeline.admin_api.routes import health
+from ropeline.admin_api.routes import health, keys, logins
 
 if TYPE_CHECKING:
     from ropeline.admin_api.settings import AdminSettings
@@ -45,7 +46,8 @@ def create_app(settings: AdminSettings) -> FastAPI:
     )
     app.state.context = context
     answer_problems(app)
-    for routes in (health,):
+    for routes in (health, logins, keys):
         app.include_router(routes.router)
+    describe(app)
     app.add_middleware(Envelope)
     return app

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ropeline.admin_api.access import Access
+from ropeline.admin_api.key_store import KeyStore
 from ropeline.gate.tenant_store import TenantStore
 from ropeline.lua.client import connect
 
@@ -24,12 +26,15 @@ class Context:
     settings: AdminSettings
     client: Client
     tenants: TenantStore
+    keys: KeyStore
+    access: Access
 
     @classmethod
     def of(cls, settings: AdminSettings) -> Context:
         """Everything that the handlers need, from the settings."""
         client = connect(settings.store())
-        return cls(settings, client, TenantStore(client, settings.namespace))
+        keys = KeyStore(client, settings.namespace, settings.secret_keys)
+        return cls(settings, client, TenantStore(client, settings.namespace), keys, Access(settings, keys))
 
 
 def context_of(request: Request) -> Context:

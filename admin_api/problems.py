@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Final
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
 
-from ropeline.gate.tenant_store import ChangedMeanwhile, RouteTaken, UnknownTenant
+from ropeline.admin_api.answers import Json
+from ropeline.admin_api.key_store import MadeBefore, TooManyKeys, UnknownKey
+from ropeline.admin_api.schema import AnyValue, Maybe, Words
+from ropeline.gate.fields import Integer, described
+from ropeline.gate.tenant_store import CallMisused, ChangedMeanwhile, RouteTaken, UnknownTenant
 from ropeline.lua.errors import ConfigurationError, RopelineError, StoreError, StoreTimeout
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
 
-__all__ = ["CONTENT_TYPE", "Problem", "answer_problems", "fault_response", "problem_response"]
+__all__ = ["CONTENT_TYPE", "Problem", "ProblemDocument", "answer_problems", "fault_response", "problem_response"]
 
 CONTENT_TYPE: Final = "application/problem+json"
 
@@ -66,7 +69,33 @@ class Problem(RopelineError):
         return cls(status, code, detail, name, _shown(error.value), error.expected)
 
 
-def problem_response(request: Request, problem: Problem) -> JSONResponse:
+@dataclass(frozen=True, slots=True)
+class ProblemDocument:
+    """What is wrong with a call (RFC 9457)."""
+
+    type: str = dataclass_field(metadata=described(Words(), "Always `about:blank`: `code` says what is wrong."))
+    title: str = dataclass_field(metadata=described(Words(), "The name of the HTTP status."))
+    status: int = dataclass_field(metadata=described(Integer(400, 599), "The HTTP status."))
+    code: str = dataclass_field(metadata=described(Words(), "One word for programs.", example="invalid_value"))
+    detail: str = dataclass_field(metadata=described(Words(), "The same for people, in one line."))
+    field: str | None = dataclass_field(
+        metadata=described(Maybe(Words(), "it is not about one"), "The part of the call that was wrong.")
+    )
+    value: object = dataclass_field(metadata=described(AnyValue(), "What that part was."))
+    expected: str | None = dataclass_field(
+        metadata=described(Maybe(Words(), "it is not about one"), "What would be right.")
+    )
+    request_id: str = dataclass_field(metadata=described(Words(), "By this the log finds the call."))
+    idempotency_key: str | None = dataclass_field(
+        default=None,
+        metadata=described(
+            Maybe(Words(), "the call is not to be sent again"),
+            "Of a call whose outcome is not known: what to send it again with.",
+        ),
+    )
+
+
+def problem_response(request: Request, problem: Problem) -> Json:
     """The answer that says what is wrong."""
     document = {
         "type": "about:blank",
@@ -80,20 +109,20 @@ def problem_response(request: Request, problem: Problem) -> JSONResponse:
         "request_id": request.scope.get("request_id", ""),
         **problem.more,
     }
-    return JSONResponse(document, problem.status, dict(problem.headers), CONTENT_TYPE)
+    return Json(document, problem.status, dict(problem.headers), CONTENT_TYPE)
 
 
 def answer_problems(app: FastAPI) -> None:
     """Have `app` answer every exception in the one shape."""
 
-    async def answer(request: Request, error: Exception) -> JSONResponse:
+    async def answer(request: Request, error: Exception) -> Json:
         return problem_response(request, _problem_of(error))
 
     for kind in (RopelineError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer)
 
 
-def fault_response(request: Request, error: Exception) -> JSONResponse:
+def fault_response(request: Request, error: Exception) -> Json:
     """The answer to a mistake of ours, which goes to the log and not to the caller."""
     _log.error("call %s went wrong", request.scope.get("request_id", ""), exc_info=error)
     problem = Problem(500, "internal_error", "the API made a mistake; its log says more under this request id")
@@ -116,6 +145,14 @@ def _problem_of(error: Exception) -> Problem:
         )
     if isinstance(error, ChangedMeanwhile):
         return Problem(409, "changed_meanwhile", str(error), "version", error.found)
+    if isinstance(error, CallMisused):
+        return Problem(409, "idempotency_key_used", "this Idempotency-Key was used for another call", "Idempotency-Key")
+    if isinstance(error, UnknownKey):
+        return Problem(404, "unknown_key", str(error), "key_id", error.key_id)
+    if isinstance(error, MadeBefore):
+        return Problem(409, "key_made_before", str(error), "key_id", error.key_id)
+    if isinstance(error, TooManyKeys):
+        return Problem(409, "too_many_keys", str(error))
     if isinstance(error, ConfigurationError):
         return Problem.of_field(error)
     if isinstance(error, StoreError):

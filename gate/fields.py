@@ -35,11 +35,15 @@ class Setting:
     kind: Kind
     text: str
     unit: str = ""
+    example: object = None
 
 
-def described(kind: Kind, text: str, unit: str = "") -> dict[str, Setting]:
-    """The `metadata` of a dataclass field: `quota: int = field(metadata=described(Integer(0, 10), "..."))`."""
-    return {"setting": Setting(kind, text, unit)}
+def described(kind: Kind, text: str, unit: str = "", example: object = None) -> dict[str, Setting]:
+    """The `metadata` of a dataclass field: `quota: int = field(metadata=described(Integer(0, 10), "..."))`.
+
+    `example`: a value as JSON has it, where the default is none that tells anything.
+    """
+    return {"setting": Setting(kind, text, unit, example)}
 
 
 def setting_of(field: "Field[Any]") -> Setting:
@@ -111,11 +115,15 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text that `normalised` accepts; it returns the text to store, or None for one that cannot be used."""
+    """A text that `normalised` accepts; it returns the text to store, or None for one that cannot be used.
+
+    `pattern`: a regular expression of JSON Schema that says the same, where there is one.
+    """
 
     expected: str
     normalised: Callable[[str], str | None]
     absent: str = ""
+    pattern: str = ""
 
     def check(self, field: str, value: object) -> object:
         if value is None and self.absent:
@@ -237,4 +245,4 @@ def slug(text: str) -> str | None:
     return text if 0 < len(text) <= 63 and _SLUG_CHARACTERS.issuperset(text) else None
 
 
-SLUG = Text("1 to 63 of the characters a-z, 0-9 and -", slug)
+SLUG = Text("1 to 63 of the characters a-z, 0-9 and -", slug, pattern="^[a-z0-9-]{1,63}$")

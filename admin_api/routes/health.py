@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse
+from dataclasses import dataclass, field
 
+from fastapi import APIRouter, Request
+
+from ropeline.admin_api.answers import Json
 from ropeline.admin_api.context import context_of
+from ropeline.admin_api.endpoint import endpoint
+from ropeline.gate.fields import Choice, described
 from ropeline.lua.errors import REDIS_ERRORS, store_error
 
 __all__ = ["router"]
@@ -13,17 +17,24 @@ __all__ = ["router"]
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", summary="Does the process live?")
-async def read_health() -> JSONResponse:
+@dataclass(frozen=True, slots=True)
+class Health:
+    """That all is well."""
+
+    status: str = field(default="ok", metadata=described(Choice(("ok",)), "Always `ok`; else the answer is a problem."))
+
+
+@endpoint(router, "GET", "/healthz", role=None, summary="Does the process live?", answer=Health)
+async def read_health() -> Json:
     """Answers without asking anybody."""
-    return JSONResponse({"status": "ok"})
+    return Json(Health())
 
 
-@router.get("/readyz", summary="Can the process work?")
-async def read_readiness(request: Request) -> JSONResponse:
+@endpoint(router, "GET", "/readyz", role=None, summary="Can the process work?", answer=Health)
+async def read_readiness(request: Request) -> Json:
     """Answers 503 while the store cannot be reached."""
     try:
         await context_of(request).client.execute_command("PING")
     except REDIS_ERRORS as error:
         raise store_error(error) from error
-    return JSONResponse({"status": "ok"})
+    return Json(Health())

@@ -8,19 +8,8 @@ from fastapi import FastAPI, Query
 
 from ropeline.admin_api import AdminSettings, create_app
 from ropeline.admin_api.envelope import LARGEST_BODY
-from ropeline.admin_api.problems import CONTENT_TYPE
+from tests.admin_api.calls import problem
 from tests.servers import StartServer
-
-MEMBERS = ["type", "title", "status", "code", "detail", "field", "value", "expected", "request_id"]
-
-
-def problem(reply: httpx.Response) -> dict[str, object]:
-    assert reply.headers["content-type"] == CONTENT_TYPE
-    document: dict[str, object] = reply.json()
-    assert list(document)[: len(MEMBERS)] == MEMBERS
-    assert document["status"] == reply.status_code
-    assert document["request_id"] == reply.headers["x-request-id"]
-    return document
 
 
 async def test_a_path_or_method_that_is_not_there_is_a_problem(caller: httpx.AsyncClient) -> None:
