@@ -18,6 +18,7 @@ __all__ = ["KEY_FILE", "DataFolder"]
 
 KEY_FILE: Final = "secret.key"
 _TOKEN_FILE: Final = "metrics.token"  # noqa: S105 - the name of a file
+_ADMIN_KEY_FILE: Final = "admin.key"
 _SOCKET_FILE: Final = "store.sock"
 _LONGEST_SOCKET_PATH: Final = 100
 
@@ -59,6 +60,23 @@ class DataFolder:
         """The token for the metrics; the same one as long as the folder lives."""
         return _made_once(self.metrics_token_file)
 
+    def admin_key(self) -> str:
+        """The key to the operators' API that was kept here, empty when there is none."""
+        try:
+            return (self.path / _ADMIN_KEY_FILE).read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise _unusable(self.path / _ADMIN_KEY_FILE, error) from None
+
+    def keep_admin_key(self, key: str) -> None:
+        """Keep a key to the operators' API, for the owner of the folder alone."""
+        path = self.path / _ADMIN_KEY_FILE
+        try:
+            _write_private(path, f"{key}\n", os.O_TRUNC)
+        except OSError as error:
+            raise _unusable(path, error) from None
+
     @contextmanager
     def announced(self, url: str) -> Iterator[None]:
         """While the block runs, `ropeline tenant`, `status` and `doctor` find the store at `url`."""
@@ -93,5 +111,6 @@ def _write_private(path: Path, text: str, flags: int) -> None:
         file.write(text)
 
 
-def _unusable(path: Path, error: OSError) -> ConfigurationError:
-    return ConfigurationError("--data", str(path), f"a folder that can be made, read and written ({error.strerror})")
+def _unusable(path: Path, error: OSError | UnicodeDecodeError) -> ConfigurationError:
+    reason = error.strerror if isinstance(error, OSError) else "it is no text"
+    return ConfigurationError("--data", str(path), f"a folder that can be made, read and written ({reason})")

@@ -74,6 +74,12 @@ def _add_up(commands: Commands) -> None:
     up.add_argument(
         "--port", default=8000, type=whole_number(0, 65535), help="port that the shop listens on; 0 takes a free one"
     )
+    up.add_argument(
+        "--admin-port",
+        type=whole_number(0, 65535),
+        metavar="PORT",
+        help="port of the operators' API, on 127.0.0.1 (else the one after the shop's, or a free one); 0 takes a free one",
+    )
     add_place(
         up,
         folder="folder for the store's data and the secret key; made when missing",

@@ -1,4 +1,4 @@
-"""`ropeline up`: the demo shop behind the gate, its store, its worker, its crowd and its status, all of which end together."""
+"""`ropeline up`: the demo shop behind the gate, its store, its worker, its crowd, its operators' API and its status, all of which end together."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ropeline import __version__
 from ropeline.cli.crowd import Crowd
 from ropeline.cli.data_folder import DataFolder
 from ropeline.cli.demo import DEMO_TENANT, demo_tenant, gate_settings, put_tenant
+from ropeline.cli.demo_admin import api_settings, first_key, listen_beside
 from ropeline.cli.demo_jobs import DemoWorker, demo_jobs
 from ropeline.cli.errors import MissingExtra
 from ropeline.cli.listening import EVERY_ADDRESS, ending_signals, in_url, listen, loopback
@@ -42,6 +43,7 @@ from ropeline.server import EmbeddedServer
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from ropeline.cli.admin_server import AdminServer
     from ropeline.cli.shop_server import ShopServer
     from ropeline.gate.settings import GateSettings, TenantSettings
     from ropeline.gate.tenant_store import StoredTenant
@@ -50,7 +52,7 @@ __all__ = ["run"]
 
 _log = logging.getLogger("ropeline.up")
 
-_EXTRA: Final = ("uvicorn", "uvloop", "httptools", "starlette", "rich")
+_EXTRA: Final = ("uvicorn", "uvloop", "httptools", "starlette", "fastapi", "rich")
 _GUARD_SECONDS: Final = 0.25
 
 
@@ -66,6 +68,7 @@ def run(options: Namespace) -> int:
             ending.enter_context(_interrupted_by_signals())
             wanted = demo_tenant(_hosts(options.host, options.tenant_host), crowd=options.crowd)
             listener = ending.enter_context(listen(options.host, options.port))
+            beside = ending.enter_context(listen_beside(listener, options.admin_port))
             folder = DataFolder(options.data)
             place, server = given_url(options), None
             if place is None:
@@ -75,7 +78,7 @@ def run(options: Namespace) -> int:
             settings = gate_settings(place.url, folder)
             is_given = bool(os.environ.get("ROPELINE_METRICS_TOKEN"))
             token_place = "ROPELINE_METRICS_TOKEN" if is_given else str(folder.metrics_token_file)
-            demo = _Demo(options, wanted, listener, settings, place, server, token_place)
+            demo = _Demo(options, wanted, listener, beside, settings, place, folder, server, token_place)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(demo.serve())
     except KeyboardInterrupt:
@@ -89,20 +92,23 @@ def run(options: Namespace) -> int:
 class _Demo:
     """Everything that runs in the event loop.
 
-    `wanted`: the tenant as the command line has it. `server`: our own store, None when somebody else's is used. `token_place`: where the
-    token for the metrics is.
+    `wanted`: the tenant as the command line has it. `beside`: where the operators' API listens. `server`: our own store,
+    None when somebody else's is used. `token_place`: where the token for the metrics is.
     """
 
     options: Namespace
     wanted: TenantSettings
     listener: socket.socket
+    beside: socket.socket
     settings: GateSettings
     place: Place
+    folder: DataFolder
     server: EmbeddedServer | None
     token_place: str
 
     async def serve(self) -> None:
         """Run the shop and what belongs to it until a signal asks for the end, or one of them fails."""
+        from ropeline.cli.admin_server import AdminServer
         from ropeline.cli.shop_server import ShopServer
 
         async with AsyncExitStack() as ending:
@@ -114,6 +120,8 @@ class _Demo:
                 reports = await check_servers(client)
                 require_noeviction(reports)
                 tenant = await put_tenant(store, self.wanted, quota=self.options.quota)
+                admin = api_settings(self.settings)
+                key = await first_key(client, admin, self.folder)
             except StoreError as error:
                 raise self.place.explain(error) from error
             gate = Gate(self.settings)
@@ -122,21 +130,27 @@ class _Demo:
             jobs = demo_jobs(self.place.url, self.options.data)
             ending.push_async_callback(jobs.app.close)
             worker = DemoWorker(jobs)
-            server = ShopServer(gate, jobs)
-            stop = _stop_at_signals(server, worker)
+            servers: list[ShopServer | AdminServer] = [ShopServer(gate, jobs), AdminServer(admin)]
+            stop = _stop_at_signals(servers, worker)
             working = asyncio.create_task(worker.run())
-            serving = asyncio.create_task(server.serve(sockets=[self.listener]))
-            opening = asyncio.create_task(server.is_open.wait())
-            await asyncio.wait({serving, opening}, return_when=asyncio.FIRST_COMPLETED)
+            serving = [
+                asyncio.create_task(server.serve(sockets=[listener]))
+                for server, listener in zip(servers, (self.listener, self.beside), strict=True)
+            ]
+            opening = asyncio.gather(*(server.is_open.wait() for server in servers))
+            begun: set[asyncio.Future[Any]] = {*serving, opening}
+            await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
             kind = "Valkey" if reports[0].is_valkey else "Redis"
-            print("\n".join(self._welcome(tenant, f"{kind} {reports[0].version}")), flush=True)
+            print("\n".join(self._welcome(tenant, f"{kind} {reports[0].version}", key)), flush=True)
             try:
-                await self._accompany(store, worker, [serving, working], stop)
+                await self._accompany(store, worker, [*serving, working], stop)
             finally:
-                server.should_exit = True
+                opening.cancel()
+                for server in servers:
+                    server.should_exit = True
                 worker.drain()
-                await asyncio.wait([serving, working])
-            for task in (serving, working):
+                await asyncio.wait([*serving, working])
+            for task in (*serving, working):
                 await task
 
     async def _accompany(
@@ -177,10 +191,11 @@ class _Demo:
         else:
             from ropeline.cli.screen import Screen
 
-            with Screen([("shop", self._url()), ("Ctrl-C", "ends it")]) as screen:
+            facts = [("shop", self._url()), ("operators", self._admin_url()), ("Ctrl-C", "ends it")]
+            with Screen(facts) as screen:
                 await watch(read, screen, notes)
 
-    def _welcome(self, tenant: StoredTenant, store: str) -> list[str]:
+    def _welcome(self, tenant: StoredTenant, store: str, key: str) -> list[str]:
         quota = tenant.settings.quota
         let_in = "One visitor is" if quota == 1 else f"{quota} visitors are"
         place = "" if self.options.data == Path(DEFAULT_FOLDER) else f" --data {shlex.quote(str(self.options.data))}"
@@ -192,6 +207,8 @@ class _Demo:
             f"  store   {store} at {self.place.shown}",
             f"  data    {self.options.data}  (tickets/ and outbox/ there have what buyers get)",
             f"  metrics {self._url()}{self.settings.well_known_prefix[1:]}metrics  (with the token in {self.token_place})",
+            f"  admin   {self._admin_url()}  (the operators' API)",
+            f"  key     {key}  (may do everything there)",
             "",
             f"{let_in} let in at once. To see one wait, open the shop in {quota + 1} browsers: a private window",
             "counts as one, the tabs of one browser do not. Let more in from another terminal:",
@@ -203,6 +220,9 @@ class _Demo:
 
     def _url(self) -> str:
         return f"http://{loopback(self.listener)[2]}/"
+
+    def _admin_url(self) -> str:
+        return f"http://{loopback(self.beside)[2]}/"
 
 
 @contextmanager
@@ -220,13 +240,14 @@ def _interrupted_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _stop_at_signals(server: ShopServer, worker: DemoWorker) -> asyncio.Event:
+def _stop_at_signals(servers: Sequence[ShopServer | AdminServer], worker: DemoWorker) -> asyncio.Event:
     """An event that a signal sets; a second one lets nothing finish."""
     stop = asyncio.Event()
 
     def end() -> None:
         if stop.is_set():
-            server.force_exit = True
+            for server in servers:
+                server.force_exit = True
             worker.hurry()
         stop.set()
 

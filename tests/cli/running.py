@@ -102,6 +102,18 @@ class Up:
         return found[1]
 
     @property
+    def admin_url(self) -> str:
+        found = re.search(r"admin +(http://\S+)/", self.output.read_text())
+        assert found is not None
+        return found[1]
+
+    @property
+    def admin_key(self) -> str:
+        found = re.search(r"key +(rlk_\S+)", self.output.read_text())
+        assert found is not None
+        return found[1]
+
+    @property
     def store_url(self) -> str:
         return (self.folder / ".ropeline" / "store.url").read_text().strip()
 

@@ -83,7 +83,7 @@ def test_a_third_browser_waits_until_the_quota_is_raised_and_all_is_there_after_
         polls = [three.status()["state"] for _ in range(2)]
         assert polls[1] == "admitted"
         assert three.is_in()
-        for name in ("secret.key", "store.url"):
+        for name in ("secret.key", "admin.key", "store.url"):
             assert stat.S_IMODE((short_folder / ".ropeline" / name).stat().st_mode) == 0o600
         assert up.end(signal.SIGINT) == 0
         assert not is_alive(store)
@@ -208,7 +208,8 @@ def test_a_crowd_and_a_store_of_ones_own_are_looked_after(
     with Up.running(short_folder, *options, environ={**on_store, "ROPELINE_SECRET_KEYS": key}) as up:
         assert "3 visitors are let in at once." in up.output.read_text(), "a tenth of the crowd"
         assert up.store_url == valkey.url
-        assert sorted(path.name for path in (short_folder / ".ropeline").iterdir()) == ["metrics.token", "store.url"]
+        kept = sorted(path.name for path in (short_folder / ".ropeline").iterdir())
+        assert kept == ["admin.key", "metrics.token", "store.url"]
         wait_until_sync(lambda: numbers() == (3, 27), timeout=30)
         wait_until_sync(lambda: "0 arriving, 27 in line, 3 shopping, 0 gone" in up.output.read_text(), timeout=30)
         for host in ("localhost", "shop.test:80", "a.shop.test"):
@@ -218,6 +219,31 @@ def test_a_crowd_and_a_store_of_ones_own_are_looked_after(
     assert numbers()[1] < 27, "who has left does not stand in line after a restart"
     shown = on_store_command("tenant", "get", "demo").out
     assert "cookie_attributes.secure=never" in shown, "or browsers would drop the cookie over plain http"
+
+
+def test_the_operators_api_runs_beside_the_shop_under_a_key_that_is_printed(
+    short_folder: Path, command: Command
+) -> None:
+    command.patch.chdir(short_folder)
+    with Up.running(short_folder, "--no-status") as up:
+        url, key = up.admin_url, up.admin_key
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
+        me = httpx.get(f"{url}/v1/me", headers={"Authorization": f"Bearer {key}"})
+        assert me.json()["role"] == "superuser"
+        assert httpx.get(f"{url}/v1/me").status_code == 401
+        assert up.end(signal.SIGINT) == 0
+    with Up.running(short_folder, "--no-status") as up:
+        assert up.admin_key == key, "it is the same as long as it is in force"
+        assert command("admin", "key", "revoke", key.split("_")[1]).status == 0
+        assert up.end(signal.SIGINT) == 0
+    with Up.running(short_folder, "--no-status") as up:
+        assert up.admin_key != key
+        assert (
+            httpx.get(f"{up.admin_url}/v1/me", headers={"Authorization": f"Bearer {up.admin_key}"}).status_code == 200
+        )
+        taken = command("up", "--port", "0", "--data", "other", "--admin-port", up.admin_url.rpartition(":")[2])
+        assert taken.status == 2
+        assert taken.refusal.startswith("--admin-port: got ")
 
 
 def test_a_store_that_evicts_is_refused(command: Command, start_server: StartServer) -> None:
