@@ -17,7 +17,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 
 from ropeline.admin_api.backoff import Backoff
 from ropeline.admin_api.operators import KeyRecord, Role
-from ropeline.admin_api.problems import Problem
+from ropeline.admin_api.problems import UNKNOWN_TENANT, Problem
 from ropeline.gate.client_address import ClientAddresses
 from ropeline.gate.hosts import is_loopback
 
@@ -67,7 +67,7 @@ class Access:
         operator = await self._identify(request)
         tenant = request.path_params.get("tenant")
         if tenant is not None and not operator.key.covers(str(tenant)):
-            raise Problem(404, "unknown_tenant", "there is no such tenant among yours", "tenant", tenant)
+            raise Problem(404, "unknown_tenant", UNKNOWN_TENANT, "tenant", tenant)
         if operator.key.role < role:
             detail = f"this takes a key with the role {role.word}; yours is {operator.key.role.word}"
             raise Problem(403, "role_too_low", detail, expected=role.word)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ropeline.admin_api.access import Access
 from ropeline.admin_api.key_store import KeyStore
+from ropeline.admin_api.snapshots import Snapshots
 from ropeline.gate.tenant_store import TenantStore
 from ropeline.lua.client import connect
 
@@ -28,13 +29,15 @@ class Context:
     tenants: TenantStore
     keys: KeyStore
     access: Access
+    snapshots: Snapshots
 
     @classmethod
     def of(cls, settings: AdminSettings) -> Context:
         """Everything that the handlers need, from the settings."""
         client = connect(settings.store())
         keys = KeyStore(client, settings.namespace, settings.secret_keys)
-        return cls(settings, client, TenantStore(client, settings.namespace), keys, Access(settings, keys))
+        tenants = TenantStore(client, settings.namespace)
+        return cls(settings, client, tenants, keys, Access(settings, keys), Snapshots(tenants))
 
 
 def context_of(request: Request) -> Context:

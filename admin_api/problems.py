@@ -27,13 +27,23 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
 
-__all__ = ["CONTENT_TYPE", "Problem", "ProblemDocument", "answer_problems", "fault_response", "problem_response"]
+__all__ = [
+    "CONTENT_TYPE",
+    "UNKNOWN_TENANT",
+    "Problem",
+    "ProblemDocument",
+    "answer_problems",
+    "fault_response",
+    "problem_response",
+]
 
 CONTENT_TYPE: Final = "application/problem+json"
 
 _log = logging.getLogger("ropeline.admin_api")
 
 _LONGEST_VALUE: Final = 200
+UNKNOWN_TENANT: Final = "there is no such tenant among yours"
+
 _SECONDS_TO_WAIT: Final = "1"
 _CODES: Final = {
     404: ("not_found", "there is nothing at this path"),
@@ -138,7 +148,7 @@ def _problem_of(error: Exception) -> Problem:
         code, detail = _CODES.get(error.status_code, ("refused", str(error.detail)))
         return Problem(error.status_code, code, detail, headers=error.headers or {})
     if isinstance(error, UnknownTenant):
-        return Problem(404, "unknown_tenant", str(error), "tenant", error.name)
+        return Problem(404, "unknown_tenant", UNKNOWN_TENANT, "tenant", error.name)
     if isinstance(error, RouteTaken):
         return Problem(
             409, "route_taken", str(error), "host", error.route, f"a route that {error.holder} does not have"

@@ -145,6 +145,10 @@ class RuleSet:
                 return told
         return "queue", -1
 
+    def outcomes(self, request: GateRequest, address: bytes | None) -> list[list[bool]]:
+        """For each rule and each of its conditions, whether it holds: why `action` says what it says."""
+        return [[test(request, address) for test in tests] for _, tests in self._rules]
+
 
 def _test(condition: Condition, action: str) -> _Test:
     negate = condition.negate

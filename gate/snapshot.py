@@ -10,8 +10,9 @@ from ropeline.gate.settings import TenantSettings
 from ropeline.gate.tenant_store import TenantStore
 from ropeline.lua.results import Status
 
-__all__ = ["Snapshot", "take_snapshot", "take_snapshots"]
+__all__ = ["STATES", "Snapshot", "take_snapshot", "take_snapshots"]
 
+STATES: Final = ("open", "suspended", "recovering", "paused", "queue_all", "passthrough", "reject")
 _WORDS: Final = {
     "suspended": "switched off, everybody passes",
     "recovering": "recovering: places come back, nobody is admitted",

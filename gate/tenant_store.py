@@ -211,6 +211,14 @@ class TenantStore:
         """Id -> place (us) of who waits, or has been called, at a place by lot of the pre-queue that opened then (s)."""
         return await self.scripts(name).read_places(opened * 1_000_000 + 1, opened * 1_000_000 + 999_999)
 
+    async def earlier(self, name: str, author: Author) -> StoredTenant | None:
+        """What an earlier sending of this call has written; None when there was none. Raises CallMisused."""
+        entry = await self.changes(name).kept_call(author)
+        if entry is None:
+            return None
+        done = Done(Outcome.REPEATED, 0, 0, entry)
+        return _as_written(name, await self._repeated(name, done, author))
+
     async def claim(self, settings: TenantSettings) -> None:
         """Put the tenant and its routes into the directory; raises RouteTaken, with nothing changed."""
         routes = [f"{route.host}{route.path}" for route in settings.routes]

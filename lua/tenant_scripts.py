@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ropeline.lua.audit import AuditEntry, Author, Done, Outcome, read_trail
 from ropeline.lua.calls import CommandClient, Scripts
+from ropeline.lua.errors import REDIS_ERRORS, store_error
 from ropeline.lua.keys import TenantKeys, changes_channel
 from ropeline.lua.line_settings import LineSettings, Turn, seeds_text, turns_text
 from ropeline.lua.loader import load_script
@@ -57,6 +58,19 @@ class TenantScripts(Scripts):
         return await self._do(
             "tenant/remove", author, self._channel, f"{self.tenant} delete", expected, author.encode()
         )
+
+    async def kept_call(self, author: Author) -> str | None:
+        """The entry that this call has made when it was sent before, empty when its id was another's; None when it is new."""
+        if not author.call:
+            return None
+        try:
+            kept = await self._client.execute_command("GET", self._tenant_keys.change(author.call)[-1])
+        except REDIS_ERRORS as error:
+            raise store_error(error) from error
+        if kept is None:
+            return None
+        fingerprint, _, entry = kept.decode().partition(" ")
+        return entry if fingerprint == author.fingerprint else ""
 
     async def trail(self, *, count: int, before: str = "", only: str = "") -> list[AuditEntry]:
         """Up to `count` changes of the tenant, the newest first; see `read_trail`."""

@@ -55,13 +55,18 @@ class MakeCaller(Protocol):
     async def __call__(self, role: str = "superuser", *tenants: str, days: int | None = 1) -> Caller: ...
 
 
+async def key_of(app: FastAPI, role: str = "superuser", *tenants: str, days: int | None = 1) -> str:
+    """A new key of this role."""
+    keys: KeyStore = app.state.context.keys
+    draft = KeyDraft(name=f"a {role}", role=role, tenants=tenants, expires_in_days=days)
+    text, _ = await keys.create(draft, Author("test", "create_key"))
+    return text
+
+
 @pytest.fixture
 def caller_of(app: FastAPI, caller: httpx.AsyncClient) -> MakeCaller:
     async def make(role: str = "superuser", *tenants: str, days: int | None = 1) -> Caller:
-        keys: KeyStore = app.state.context.keys
-        draft = KeyDraft(name=f"a {role}", role=role, tenants=tenants, expires_in_days=days)
-        text, _ = await keys.create(draft, Author("test", "create_key"))
-        return Caller(caller, text)
+        return Caller(caller, await key_of(app, role, *tenants, days=days))
 
     return make
 

@@ -149,7 +149,7 @@ class Up:
         watchdog = start_watchdog(process.pid)
         up = cls(process, folder, output)
         try:
-            wait_until_sync(up.is_open, timeout=20)
+            wait_until_sync(up.is_open, timeout=60)
             yield up
         finally:
             watchdog.kill()
