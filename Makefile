@@ -57,6 +57,8 @@ kills_small := --workers 10 --servers 2 --replies 10
 kills_large := --workers 500 --servers 200 --replies 300
 depth_small := --pending 20000 --held 5000 --each 2000 --turns 40
 depth_large := --pending 1000000 --held 200000 --each 20000 --turns 200
+contract_small := --examples 10
+contract_large := --examples 260
 
 .PHONY: campaign
 campaign: $(READY) ## random visitors, outages and edits, replayed against a model (SIZE=large)
@@ -77,6 +79,10 @@ kills: $(READY) ## jobs under SIGKILL of workers, server and replies: nothing ac
 .PHONY: depth
 depth: $(READY) ## what each script of the job engine costs in a deep queue, and what jobs leave in memory (SIZE=large)
 	$(BIN)/python -m loadtests.depth $(depth_$(SIZE)) $(ARGS)
+
+.PHONY: contract
+contract: $(READY) ## random calls of the operators' API against its OpenAPI document (SIZE=large)
+	$(BIN)/python -m loadtests.contract $(contract_$(SIZE)) $(ARGS)
 
 .PHONY: load
 load: $(READY) ## a crowd on the demo, its promises checked while it stands in line (SIZE=large)

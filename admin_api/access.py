@@ -56,7 +56,7 @@ class Access:
         self._login_seconds = settings.admin_login_minutes * 60
         signers = [key.encode() if isinstance(key, str) else key for key in settings.secret_keys]
         self._logins = URLSafeTimedSerializer(signers, salt="ropeline.admin.login")
-        self._backoff = Backoff()
+        self.backoff = Backoff()
 
     async def admit(self, request: Request, role: Role) -> Operator:
         """Who calls, when it may do what `role` may, on the tenant that the path names.
@@ -119,7 +119,7 @@ class Access:
         record = await self._keys.recognise(text)
         if record is not None:
             return record
-        wait = self._backoff.failed(self._address(request))
+        wait = self.backoff.failed(self._address(request))
         if wait:
             detail = "too many keys that are not in force came from this address"
             raise Problem(429, "too_many_bad_keys", detail, headers={"Retry-After": str(wait)})

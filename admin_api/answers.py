@@ -6,17 +6,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import JSONResponse
 
 from ropeline.admin_api.schema import to_document
 
 __all__ = ["Json"]
 
 
-class Json(Response):
+class Json(JSONResponse):
     """A document, or a dataclass that is one."""
-
-    media_type = "application/json"
 
     def __init__(
         self,

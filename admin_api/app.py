@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from ropeline.admin_api.context import Context
-from ropeline.admin_api.endpoint import describe
+from ropeline.admin_api.endpoint import describe, methods_at
 from ropeline.admin_api.envelope import Envelope
 from ropeline.admin_api.problems import answer_problems
 from ropeline.admin_api.routes import audit, health, keys, logins, requests, status, tenants
@@ -45,7 +45,7 @@ def create_app(settings: AdminSettings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.context = context
-    answer_problems(app)
+    answer_problems(app, methods_at)
     for routes in (health, logins, keys, tenants, status, requests, audit):
         app.include_router(routes.router)
     describe(app)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import Depends, Request
+from starlette.routing import compile_path
 
 from ropeline.admin_api.access import CSRF_HEADER, Operator
 from ropeline.admin_api.answers import Json
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
     from fastapi import APIRouter, FastAPI
     from starlette.responses import Response
 
-__all__ = ["ROLE", "describe", "endpoint", "operator_of"]
+__all__ = ["ROLE", "describe", "endpoint", "methods_at", "operator_of"]
 
 ROLE: Final = "x-ropeline-role"
 """The member of an operation in the OpenAPI document that says which role it takes; absent: none."""
 
 Handler = Callable[..., "Awaitable[Response]"]
 
+_methods: dict[str, set[str]] = {}
 _components: dict[str, dict[str, Any]] = {}
 
 _PROBLEMS: Final = {
@@ -115,6 +117,8 @@ def endpoint(
         **{number: {"description": _PROBLEMS[number], "content": problem} for number in sorted(statuses)},
     }
 
+    _methods.setdefault(f"{router.prefix}{path}", set()).add(method)
+
     def add(handler: Handler) -> Handler:
         router.add_api_route(
             path,
@@ -131,6 +135,12 @@ def endpoint(
         return handler
 
     return add
+
+
+def methods_at(path: str) -> list[str]:
+    """The methods that the endpoints at this path take, sorted; Starlette names those of the first one alone."""
+    found = [methods for template, methods in _methods.items() if compile_path(template)[0].match(path)]
+    return sorted(set().union(*found))
 
 
 def operator_of(request: Request) -> Operator:

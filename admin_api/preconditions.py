@@ -30,15 +30,15 @@ def etag(version: int) -> str:
 
 def expected_version(request: Request, *, is_required: bool = False) -> int | None:
     """The version that If-Match names; None when there is none or it is `*`. Raises Problem."""
-    text = request.headers.get("if-match", "").strip()
-    if not text and is_required:
+    text = request.headers.get("if-match")
+    if text is None and is_required:
         detail = (
             "If-Match is missing: read the tenant, and send the ETag that came with it (or * to replace any version)"
         )
         raise Problem(428, "if_match_required", detail, "If-Match", expected='an ETag such as "7", or *')
-    if text in ("", "*"):
+    if text in (None, "*"):
         return None
-    found = _TAG.match(text)
+    found = _TAG.match(str(text))
     if found is None:
         expected = 'an ETag such as "7", or *'
         raise Problem(

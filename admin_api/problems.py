@@ -7,7 +7,7 @@ Every answer of 400 and above has it: `code` names the problem for programs, `de
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from http import HTTPStatus
@@ -122,11 +122,15 @@ def problem_response(request: Request, problem: Problem) -> Json:
     return Json(document, problem.status, dict(problem.headers), CONTENT_TYPE)
 
 
-def answer_problems(app: FastAPI) -> None:
-    """Have `app` answer every exception in the one shape."""
+def answer_problems(app: FastAPI, methods_at: Callable[[str], list[str]]) -> None:
+    """Have `app` answer every exception in the one shape. `methods_at`: those that a path takes."""
 
     async def answer(request: Request, error: Exception) -> Json:
-        return problem_response(request, _problem_of(error))
+        problem = _problem_of(error)
+        if problem.status == 405:
+            path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+            problem.headers = {"Allow": ", ".join(methods_at(path))}
+        return problem_response(request, problem)
 
     for kind in (RopelineError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer)

@@ -78,7 +78,7 @@ PATH = Text("an absolute path of plain ASCII, such as /tickets", path_prefix)
 class Route:
     """Where a tenant's line stands: a host and everything below a path of it."""
 
-    host: str = field(metadata=described(HOST, "Host that is gated."))
+    host: str = field(metadata=described(HOST, "Host that is gated.", example="www.example.com"))
     path: str = field(default="/", metadata=described(PATH, "Path that is gated with everything below it."))
 
     def __post_init__(self) -> None:

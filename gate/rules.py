@@ -38,6 +38,7 @@ class Condition:
                 lambda text: text if len(text) <= 256 and _TOKEN.issuperset(text) else None,
             ),
             "Which header or cookie; empty for the other subjects.",
+            example="plan",
         ),
     )
     operator: str = field(
@@ -51,6 +52,7 @@ class Condition:
         metadata=described(
             Text("1 to 256 printable characters", line_of_text(256)),
             "With what. Upper and lower case differ, except in hosts.",
+            example="/static",
         )
     )
     negate: bool = field(default=False, metadata=described(Flag(), "True turns the outcome around."))
@@ -102,10 +104,15 @@ class Rule:
         metadata=described(
             Text("at most 200 printable characters", lambda text: line_of_text(200)(text) if text else text),
             "For whoever reads the rules next.",
+            example="static files pass",
         ),
     )
     conditions: tuple[Condition, ...] = field(
-        metadata=described(ListOf(Table(Condition), 10), "All must hold; at least one.")
+        metadata=described(
+            ListOf(Table(Condition), 10),
+            "All must hold; at least one.",
+            example=[{"subject": "path", "operator": "prefix", "value": "/static"}],
+        )
     )
 
     def __post_init__(self) -> None:

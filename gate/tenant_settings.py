@@ -89,6 +89,7 @@ class CookieAttributes:
         metadata=described(
             Text("a domain such as example.com", _domain, absent="the cookie stays on its host"),
             "For a tenant that spans subdomains: one ticket for all of them.",
+            example="example.com",
         ),
     )
 
@@ -104,15 +105,22 @@ class CookieAttributes:
 class TenantSettings:
     """Everything that an operator sets for one tenant. Raises ConfigurationError when built from values that cannot work."""
 
-    name: str = field(metadata=described(SLUG, "Name in keys, cookies, logs and metrics. It never changes."))
+    name: str = field(
+        metadata=described(SLUG, "Name in keys, cookies, logs and metrics. It never changes.", example="acme")
+    )
     title: str = field(
         default="",
         metadata=described(
             Text("1 to 200 printable characters", lambda text: text if text == "" else line_of_text(200)(text)),
             "Name that visitors read. Empty: the name.",
+            example="Acme Tickets",
         ),
     )
-    host: str = field(metadata=described(HOST, "Host that is gated. An exact host goes before a wildcard."))
+    host: str = field(
+        metadata=described(
+            HOST, "Host that is gated. An exact host goes before a wildcard.", example="tickets.example.com"
+        )
+    )
     path: str = field(
         default="/",
         metadata=described(
@@ -120,13 +128,19 @@ class TenantSettings:
         ),
     )
     additional_routes: tuple[Route, ...] = field(
-        default=(), metadata=described(ListOf(Table(Route), 100), "Further hosts and paths with the same line.")
+        default=(),
+        metadata=described(
+            ListOf(Table(Route), 100),
+            "Further hosts and paths with the same line.",
+            example=[{"host": "www.example.com", "path": "/tickets"}],
+        ),
     )
     total_active_users: int = field(
         metadata=described(
             Integer(0, MOST),
             "The quota: most visitors on the site at once. A lower one throws nobody out. 0 lets nobody in.",
             "visitors",
+            example=500,
         )
     )
     new_users_per_minute: int | None = field(
@@ -135,6 +149,7 @@ class TenantSettings:
             Integer(0, MOST, absent="no limit"),
             "The rate: most admissions a minute. 0 lets nobody in.",
             "visitors a minute",
+            example=300,
         ),
     )
     session_duration: float = field(
@@ -239,6 +254,7 @@ class TenantSettings:
             Number(0, _DAY, absent="the largest of 1.3 x `poll.ceiling`, 60 and the keep-alive interval"),
             "How long nobody is admitted after the store lost data, while tickets bring the places back.",
             "seconds",
+            example=60,
         ),
     )
     clock_step: float = field(
@@ -264,6 +280,7 @@ class TenantSettings:
             Number(0, MOST, absent="half of `new_users_per_minute`, or without one a tenth of the quota, at least 1"),
             "Most admissions a minute of each gate process while the store cannot be reached.",
             "visitors a minute and process",
+            example=30,
         ),
     )
     recheck: float | None = field(
@@ -273,6 +290,7 @@ class TenantSettings:
             "How long an admitted visitor passes on its ticket alone. 0 asks the store for every request. At most half of"
             " `session_duration`.",
             "seconds",
+            example=75,
         ),
     )
     join_limit_per_ip: int = field(
@@ -288,7 +306,15 @@ class TenantSettings:
     rules: tuple[Rule, ...] = field(
         default=(),
         metadata=described(
-            ListOf(Table(Rule), 100), "Which requests pass by the line or are refused; the first that applies decides."
+            ListOf(Table(Rule), 100),
+            "Which requests pass by the line or are refused; the first that applies decides.",
+            example=[
+                {
+                    "action": "bypass",
+                    "description": "static files pass",
+                    "conditions": [{"subject": "path", "operator": "prefix", "value": "/static"}],
+                }
+            ],
         ),
     )
     events: tuple[Event, ...] = field(

@@ -68,10 +68,18 @@ class Entry:
         )
     )
     before: Mapping[str, Any] | None = field(
-        metadata=described(Maybe(AnyObject(), "there was nothing, or it stayed as it was"), "All of it before.")
+        metadata=described(
+            Maybe(AnyObject(), "there was nothing, or it stayed as it was"),
+            "All of it before.",
+            example={"total_active_users": 3},
+        )
     )
     after: Mapping[str, Any] | None = field(
-        metadata=described(Maybe(AnyObject(), "there is nothing, or it stayed as it was"), "All of it after.")
+        metadata=described(
+            Maybe(AnyObject(), "there is nothing, or it stayed as it was"),
+            "All of it after.",
+            example={"total_active_users": 5},
+        )
     )
 
 

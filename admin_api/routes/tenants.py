@@ -19,7 +19,7 @@ from ropeline.admin_api.preconditions import IF_MATCH, IF_MATCH_REQUIRED, etag, 
 from ropeline.admin_api.problems import Problem
 from ropeline.admin_api.schema import Maybe, Words
 from ropeline.admin_api.tenants import change_tenant, create_tenant, find_tenant, merged, read_tenant, settings_from
-from ropeline.gate.fields import SLUG, Integer, ListOf, Table, described
+from ropeline.gate.fields import SLUG, Integer, ListOf, Table, check_fields, described
 from ropeline.gate.settings import TenantSettings
 from ropeline.gate.tenant_store import ChangedMeanwhile, StoredTenant
 
@@ -62,6 +62,9 @@ class Confirmation:
     """That somebody means it."""
 
     confirm: str = field(metadata=described(SLUG, "The name of the tenant, once more.", example="acme"))
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, slots=True)

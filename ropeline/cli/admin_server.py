@@ -24,9 +24,10 @@ class AdminServer(uvicorn.Server):
     """Serves the API; `should_exit` ends it. Signals are left to who runs it."""
 
     def __init__(self, settings: AdminSettings) -> None:
+        self.app = create_app(settings)
         super().__init__(
             uvicorn.Config(
-                create_app(settings),
+                self.app,
                 lifespan="on",
                 log_config=None,
                 log_level="warning",

@@ -17,6 +17,7 @@ async def test_a_path_or_method_that_is_not_there_is_a_problem(caller: httpx.Asy
     refused = await caller.delete("/healthz")
     assert problem(refused)["code"] == "method_not_allowed"
     assert refused.headers["allow"] == "GET"
+    assert (await caller.post("/v1/tenants/acme")).headers["allow"] == "DELETE, GET, PATCH, PUT"
 
 
 async def test_a_parameter_that_is_wrong_is_named_with_what_would_be_right(

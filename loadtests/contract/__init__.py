@@ -1,0 +1,1 @@
+"""The OpenAPI document of the operators' API against the API itself."""
