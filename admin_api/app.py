@@ -12,7 +12,7 @@ from ropeline.admin_api.context import Context
 from ropeline.admin_api.endpoint import describe, methods_at
 from ropeline.admin_api.envelope import Envelope
 from ropeline.admin_api.problems import answer_problems
-from ropeline.admin_api.routes import audit, health, keys, logins, requests, status, tenants
+from ropeline.admin_api.routes import audit, files, health, keys, logins, requests, status, tenants
 
 if TYPE_CHECKING:
     from ropeline.admin_api.settings import AdminSettings
@@ -46,7 +46,7 @@ def create_app(settings: AdminSettings) -> FastAPI:
     )
     app.state.context = context
     answer_problems(app, methods_at)
-    for routes in (health, logins, keys, tenants, status, requests, audit):
+    for routes in (health, logins, keys, tenants, status, requests, files, audit):
         app.include_router(routes.router)
     describe(app)
     app.add_middleware(Envelope)

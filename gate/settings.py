@@ -27,6 +27,7 @@ __all__ = [
     "load_tenants_file",
     "read_environment",
     "redact_url",
+    "tenants_of",
 ]
 
 _LARGEST_FILE = 16 * 1024 * 1024
@@ -224,18 +225,24 @@ def load_tenants_file(path: str | Path) -> list[TenantSettings]:
         document = tomllib.loads(raw.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError("tenants_file", str(path), f"TOML ({error})") from None
-    tables = document.pop("tenant", [])
-    if document:
-        raise ConfigurationError(f"{path}: {next(iter(document))!r}", "", "only [[tenant]] tables")
+    return tenants_of(document, source=str(path))
+
+
+def tenants_of(document: Mapping[str, object], *, source: str) -> list[TenantSettings]:
+    """The tenants of a document with a list of tables called `tenant`; raises ConfigurationError as `load_tenants_file` does."""
+    others = [name for name in document if name != "tenant"]
+    if others:
+        raise ConfigurationError(f"{source}: {others[0]!r:.100}", "", "only [[tenant]] tables")
+    tables = document.get("tenant", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise ConfigurationError(f"{path}: tenant", tables, "[[tenant]] tables, with two brackets")
+        raise ConfigurationError(f"{source}: tenant", tables, "[[tenant]] tables, with two brackets")
     tenants = [
         TenantSettings.from_mapping(
-            table, source=f"{path}: [[tenant]] {number} ({table.get('name', 'without a name')})"
+            table, source=f"{source}: [[tenant]] {number} ({table.get('name', 'without a name')})"
         )
         for number, table in enumerate(tables, 1)
     ]
-    check_apart(tenants, source=str(path))
+    check_apart(tenants, source=source)
     return tenants
 
 

@@ -150,7 +150,30 @@ def _add_tenant(commands: Commands) -> None:
     resume = add("resume", "admit again after a pause")
     flush = add("flush", "empty the line and the site: every ticket given so far is worthless")
     flush.add_argument("--yes", action="store_true", help="do not ask; required where nobody can answer")
-    for command in (change, pause, resume, flush):
+    export = group.add_parser(
+        "export",
+        help="write all tenants as a file",
+        description="Write every tenant to standard output, as a tenants file.",
+    )
+    export.add_argument("--json", action="store_true", help="JSON instead of TOML")
+    bring = group.add_parser(
+        "import",
+        help="make and change tenants as a file has them",
+        description="Make and change tenants as a file has them; those that are not in it stay.",
+    )
+    bring.add_argument("file", metavar="FILE", help="the file; - reads standard input")
+    bring.add_argument(
+        "--from",
+        dest="form",
+        choices=("toml", "json", "cloudflare"),
+        help="its form (else by its name); cloudflare: waiting rooms as JSON, as Cloudflare's API gives them",
+    )
+    bring.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+    for command in (export, bring):
+        add_place(command)
+    export.set_defaults(handler="ropeline.cli.tenant_files:export_tenants")
+    bring.set_defaults(handler="ropeline.cli.tenant_files:import_tenants")
+    for command in (change, pause, resume, flush, bring):
         add_reason(command)
     revoke = add("revoke", "end sessions for good")
     revoke.add_argument("ids", nargs="+", metavar="SESSION_ID", help="id of a session, a UUID")

@@ -38,6 +38,8 @@ RULES: dict[tuple[str, str], str | None] = {
     ("GET", "/v1/tenants/{tenant}/audit"): "viewer",
     ("GET", "/v1/status"): "viewer",
     ("POST", "/v1/requests/test"): "viewer",
+    ("GET", "/v1/export"): "superuser",
+    ("POST", "/v1/import"): "superuser",
 }
 RANKS = {"viewer": 1, "tenant_admin": 2, "superuser": 3}
 
@@ -94,6 +96,7 @@ async def call(caller: Caller, method: str, path: str, tenant: str, **headers: s
         "flush": {"confirm": tenant},
         "keys": {"name": "x", "role": "superuser"},
         "tenants": {"name": "gamma", "host": "gamma.test", "total_active_users": 1},
+        "import": {"tenant": [{"name": "acme", "host": "acme.test", "total_active_users": 9}]},
         "test": {"url": "http://beta.test/"},
     }
     body = bodies.get(path.rpartition("/")[2], {"total_active_users": 7, "host": f"{tenant}.test"})
