@@ -4,9 +4,12 @@ import asyncio
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 from redis.exceptions import AuthenticationError, ResponseError
 
+from ropeline.admin_api import AdminSettings, create_app
+from ropeline.admin_api.operators import KeyDraft
 from ropeline.gate.gate import Gate
 from ropeline.gate.metrics_lambda import MetricsHandler
 from ropeline.gate.settings import GateSettings, TenantSettings
@@ -14,9 +17,10 @@ from ropeline.jobs import JobContext, Jobs, JobState
 from ropeline.jobs.brokers.redis import RedisBroker
 from ropeline.jobs.fsck import check_queue
 from ropeline.jobs.worker import Worker, WorkerSettings
+from ropeline.lua.audit import Author
 from ropeline.lua.client import connect
 from ropeline.lua.errors import StoreDenied, store_error
-from ropeline.lua.keys import DirectoryKeys, TenantKeys
+from ropeline.lua.keys import AccessKeys, DirectoryKeys, TenantKeys
 from ropeline.lua.loader import load_script, script_names
 from ropeline.lua.server_report import check_servers, require_noeviction
 from ropeline.lua.visits import Departure, Visit
@@ -135,6 +139,46 @@ async def test_the_gates_user_may_do_exactly_what_the_gate_does(start_server: St
     assert granted() == called_by_scripts("line", "directory") | used | WHILE_SLOTS_MOVE
 
 
+async def work_as_operator(url: str) -> None:
+    """Everything that the operators' API and the command ask of the store."""
+    app = create_app(AdminSettings(redis_url=url, secret_keys=("a-key-of-sixteen-bytes",), admin_deadline_ms=10_000))
+    context = app.state.context
+    key, _ = await context.keys.create(KeyDraft(name="anna", role="superuser"), Author("test", "create_key"))
+    transport, headers = httpx.ASGITransport(app), {"Authorization": f"Bearer {key}", "If-Match": "*"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
+        acme: dict[str, object] = {"name": "acme", "host": "acme.test", "total_active_users": 10}
+        for number in range(2):
+            once = {"Idempotency-Key": f"make-{number // 2}"}
+            assert (await client.post("/v1/tenants", json=acme, headers=once)).status_code == 201
+        assert await context.tenants.revoke("acme", [bytes([1]) * 16]) == 0
+        assert (await client.patch("/v1/tenants/acme", json={"total_active_users": 12})).status_code == 200
+        assert (await client.post("/v1/tenants/acme/flush", json={"confirm": "acme"})).status_code == 200
+        for path in ("/readyz", "/v1/status", "/v1/keys", "/v1/audit", "/v1/tenants/acme/audit", "/v1/export"):
+            assert (await client.get(path)).status_code == 200
+        assert (await client.post("/v1/requests/test", json={"url": "http://acme.test/"})).status_code == 200
+        assert (await client.delete("/v1/tenants/acme?confirm=acme")).status_code == 204
+        assert (await client.delete(f"/v1/keys/{key.split('_')[1]}")).status_code == 204
+    await context.client.aclose()
+
+
+async def test_the_operators_user_may_do_exactly_what_the_api_does(start_server: StartServer, tmp_path: Path) -> None:
+    server = guarded_server(start_server, tmp_path)
+    server.call("CONFIG", "RESETSTAT")
+    await work_as_operator(url_of_gate(server).replace("ropeline:", "ropeline-admin:"))
+    of_a_cluster = {"command", "cluster|slots"} | WHILE_SLOTS_MOVE
+    scripts = called_by_scripts("tenant", "access", "directory")
+    # Those of a line for the status and to revoke; granted whole, as to a gate.
+    scripts |= called_by_scripts("line")
+    assert granted("ropeline-admin") == scripts | commands_used(server) | of_a_cluster | {"eval"}
+
+
+async def test_a_gate_may_not_touch_the_keys_of_operators(guarded: Server) -> None:
+    client = connect(patient(url_of_gate(guarded)))
+    with pytest.raises(ResponseError):
+        await client.execute_command("HGET", AccessKeys("gate").keys, "a")
+    await client.aclose()
+
+
 async def work_on_jobs(url: str) -> None:
     """Everything that producers, workers and operators ask of the store."""
     app = Jobs(url)
@@ -240,7 +284,7 @@ async def test_nobody_comes_in_without_a_password(guarded: Server, credentials: 
 
 
 def test_the_file_as_shipped_gives_nobody_a_password() -> None:
-    assert list(shipped_users()) == ["default", "operator", "ropeline", "ropeline-metrics", "ropeline-jobs"]
+    assert list(shipped_users()) == ["default", "operator", "ropeline", "ropeline-admin", "ropeline-metrics", "ropeline-jobs"]
     for rules in shipped_users().values():
         assert not any(rule.startswith((">", "#", "nopass")) for rule in rules)
         assert "off" in rules or "resetpass" in rules
