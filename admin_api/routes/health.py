@@ -9,8 +9,9 @@ from fastapi import APIRouter, Request
 from ropeline.admin_api.answers import Json
 from ropeline.admin_api.context import context_of
 from ropeline.admin_api.endpoint import endpoint
+from ropeline.admin_api.problems import Problem
 from ropeline.gate.fields import Choice, described
-from ropeline.lua.errors import REDIS_ERRORS, store_error
+from ropeline.lua.errors import REDIS_ERRORS
 
 __all__ = ["router"]
 
@@ -36,5 +37,7 @@ async def read_readiness(request: Request) -> Json:
     try:
         await context_of(request).client.execute_command("PING")
     except REDIS_ERRORS as error:
-        raise store_error(error) from error
+        # Everybody may ask this, and where the store is is not for everybody to know.
+        detail = "the store does not answer"
+        raise Problem(503, "store_unavailable", detail, headers={"Retry-After": "1"}) from error
     return Json(Health())

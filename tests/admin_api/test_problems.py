@@ -70,4 +70,5 @@ async def test_a_store_that_is_away_is_a_problem_that_passes(start_server: Start
         assert (await caller.get("/healthz")).status_code == 200
     assert problem(reply)["code"] == "store_unavailable"
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+    assert str(server.port) not in reply.text, "where the store is is not for everybody to know"
     await app.state.context.client.aclose()
