@@ -58,7 +58,7 @@ kills_large := --workers 500 --servers 200 --replies 300
 depth_small := --pending 20000 --held 5000 --each 2000 --turns 40
 depth_large := --pending 1000000 --held 200000 --each 20000 --turns 200
 contract_small := --examples 10
-contract_large := --examples 260
+contract_large := --examples 900
 
 .PHONY: campaign
 campaign: $(READY) ## random visitors, outages and edits, replayed against a model (SIZE=large)

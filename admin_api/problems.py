@@ -21,7 +21,7 @@ from ropeline.admin_api.key_store import MadeBefore, TooManyKeys, UnknownKey
 from ropeline.admin_api.schema import AnyValue, Maybe, Words
 from ropeline.gate.fields import Integer, described
 from ropeline.gate.tenant_store import CallMisused, ChangedMeanwhile, RouteTaken, UnknownTenant
-from ropeline.lua.errors import ConfigurationError, RopelineError, StoreError, StoreTimeout
+from ropeline.lua.errors import ConfigurationError, RopelineError, StoreError, StoreRefused, StoreTimeout
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -169,6 +169,9 @@ def _problem_of(error: Exception) -> Problem:
         return Problem(409, "too_many_keys", str(error))
     if isinstance(error, ConfigurationError):
         return Problem.of_field(error)
+    if isinstance(error, StoreRefused):
+        _log.error("the store refused a call: %s", error)
+        return Problem(500, "internal_error", "the API made a mistake; its log says more")
     if isinstance(error, StoreError):
         return _problem_of_store(error)
     return Problem(500, "internal_error", str(error))

@@ -90,6 +90,9 @@ async def read_trail(
 
     Raises StoreError.
     """
+    if before and not before.strip("0-"):
+        # The server refuses to look before the first id that there could be.
+        return []
     newest = f"({before}" if before else only or "+"
     try:
         reply = await client.execute_command("XREVRANGE", key, newest, only or "-", "COUNT", count)
