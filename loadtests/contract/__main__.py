@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -74,14 +75,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     began = time.monotonic()
-    with served() as (url, key):
+    with served() as (url, key), tempfile.TemporaryDirectory() as folder:
         command = [
             *(_COMMAND, "--config-file", _CONFIG, "run", f"{url}/openapi.json"),
             *("--header", f"Authorization: Bearer {key}", "--checks", "all", "--phases", options.phases),
             *("--max-examples", str(options.examples), "--seed", str(options.seed)),
             *("--generation-database", "none", "--no-color"),
         ]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+        # It leaves a folder with what it found where it runs.
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)  # noqa: S603 - ours
     found = _CASES.search(ended.stdout)
     cases = int(found[1].replace(",", "")) if found else 0
     seconds = round(time.monotonic() - began, 1)
