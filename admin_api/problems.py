@@ -151,6 +151,15 @@ def _problem_of(error: Exception) -> Problem:
     if isinstance(error, HTTPException):
         code, detail = _CODES.get(error.status_code, ("refused", str(error.detail)))
         return Problem(error.status_code, code, detail, headers=error.headers or {})
+    if isinstance(error, ConfigurationError):
+        return Problem.of_field(error)
+    if isinstance(error, StoreError):
+        return _problem_of_store(error)
+    return _problem_of_change(error)
+
+
+def _problem_of_change(error: Exception) -> Problem:
+    """Of a change that does not fit to what is there."""
     if isinstance(error, UnknownTenant):
         return Problem(404, "unknown_tenant", UNKNOWN_TENANT, "tenant", error.name)
     if isinstance(error, RouteTaken):
@@ -167,17 +176,13 @@ def _problem_of(error: Exception) -> Problem:
         return Problem(409, "key_made_before", str(error), "key_id", error.key_id)
     if isinstance(error, TooManyKeys):
         return Problem(409, "too_many_keys", str(error))
-    if isinstance(error, ConfigurationError):
-        return Problem.of_field(error)
-    if isinstance(error, StoreRefused):
-        _log.error("the store refused a call: %s", error)
-        return Problem(500, "internal_error", "the API made a mistake; its log says more")
-    if isinstance(error, StoreError):
-        return _problem_of_store(error)
     return Problem(500, "internal_error", str(error))
 
 
 def _problem_of_store(error: StoreError) -> Problem:
+    if isinstance(error, StoreRefused):
+        _log.error("the store refused a call: %s", error)
+        return Problem(500, "internal_error", "the API made a mistake; its log says more")
     if isinstance(error, StoreTimeout):
         return Problem(503, "store_timeout", f"the store did not answer in time: {error}", headers=_later(error))
     return Problem(503, "store_unavailable", f"the store cannot do this now: {error}", headers=_later(error))
