@@ -161,7 +161,9 @@ def _of_kind(kind: object, components: dict[str, Schema]) -> Schema:
         return _nullable(_of_kind(kind.kind, components))
     if isinstance(kind, AnyValue):
         return {}
-    return {"type": "object" if isinstance(kind, AnyObject) else "string"}
+    # Kinds that one part has for itself say by `json_type` what they are in JSON, when it is no text.
+    schema = {"type": "object" if isinstance(kind, AnyObject) else getattr(kind, "json_type", "string")}
+    return _nullable(schema) if getattr(kind, "absent", "") else schema
 
 
 def _nullable(schema: Schema) -> Schema:

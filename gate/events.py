@@ -59,6 +59,7 @@ class _Overrides:
     """Settings by name. Their values are checked with the rest of the tenant's settings, where they apply."""
 
     expected: ClassVar[str] = "a table of settings of the tenant, each with another value"
+    json_type: ClassVar[str] = "object"
 
     def check(self, field: str, value: object) -> object:
         if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
@@ -73,14 +74,21 @@ class _Overrides:
 class Event:
     """One launch. It opens with its pre-queue, or with its start when it has none, and lasts until its end."""
 
-    name: str = field(metadata=described(SLUG, "Name in commands, answers and logs."))
-    event_start_time: str = field(metadata=described(_Moment(), "From then on visitors are let in."))
-    event_end_time: str = field(metadata=described(_Moment(), "From then on the tenant's own settings hold again."))
+    name: str = field(metadata=described(SLUG, "Name in commands, answers and logs.", example="spring-sale"))
+    event_start_time: str = field(
+        metadata=described(_Moment(), "From then on visitors are let in.", example="2030-03-01T09:00:00Z")
+    )
+    event_end_time: str = field(
+        metadata=described(
+            _Moment(), "From then on the tenant's own settings hold again.", example="2030-03-01T18:00:00Z"
+        )
+    )
     prequeue_start_time: str | None = field(
         default=None,
         metadata=described(
             _Moment(absent="the event opens with its start"),
             "From then until the start every new visitor waits, and nobody is let in.",
+            example="2030-03-01T08:30:00Z",
         ),
     )
     shuffle_at_event_start: bool = field(
@@ -99,6 +107,7 @@ class Event:
             " named. `queueing_method` `random` is the same as `shuffle_at_event_start`. All but "
             + ", ".join(f"`{name}`" for name in sorted(NEVER_OVERRIDDEN))
             + ".",
+            example={"total_active_users": 2000, "poll": {"ceiling": 20}},
         ),
     )
 

@@ -284,7 +284,14 @@ async def test_nobody_comes_in_without_a_password(guarded: Server, credentials: 
 
 
 def test_the_file_as_shipped_gives_nobody_a_password() -> None:
-    assert list(shipped_users()) == ["default", "operator", "ropeline", "ropeline-admin", "ropeline-metrics", "ropeline-jobs"]
+    assert list(shipped_users()) == [
+        "default",
+        "operator",
+        "ropeline",
+        "ropeline-admin",
+        "ropeline-metrics",
+        "ropeline-jobs",
+    ]
     for rules in shipped_users().values():
         assert not any(rule.startswith((">", "#", "nopass")) for rule in rules)
         assert "off" in rules or "resetpass" in rules
