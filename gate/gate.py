@@ -276,7 +276,9 @@ class Gate:
                 return self._without_room(tenant, ticket, head)
             kind = {Verdict.LIMITED: Kind.LIMITED, Verdict.REJECTED: Kind.CLOSED}.get(verdict, Kind.NO_TICKET)
             return Decision(kind, tenant, head=head)
-        wait, expected = None, 0 if ticket is None or outcome.is_new else ticket.estimate
+        wait, expected = None, 0
+        if ticket is not None and not outcome.is_new and ticket.place == outcome.place:
+            expected = ticket.estimate
         if verdict is Verdict.ADMITTED or verdict is Verdict.CALLED:
             kind = Kind.ADMITTED
             if verdict is Verdict.ADMITTED:

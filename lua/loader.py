@@ -22,7 +22,7 @@ __all__ = ["ScriptError", "ScriptSource", "load_script", "script_names"]
 _INCLUDE = re.compile(r'^ *--- @include "([a-z_/]+)"\n', re.MULTILINE)
 _BODY = re.compile(r'^--- @body "([a-z_/]+)"\n', re.MULTILINE)
 _HEADER = re.compile(r"\A#!lua.*?\n\]\]\n", re.DOTALL)
-_FOLDERS = ("line", "tenant", "directory", "access", "queue", "streams", "lock", "locks", "cron")
+_FOLDERS = ("line", "tenant", "session", "directory", "access", "queue", "streams", "lock", "locks", "cron")
 
 
 class ScriptError(RopelineError):

@@ -27,7 +27,7 @@ from ropeline.lua.results import (
 )
 from ropeline.lua.visits import Departure, Visit, pack_visits
 
-__all__ = ["DirectoryScripts", "LineScripts"]
+__all__ = ["DirectoryScripts", "LineScripts", "split_head"]
 
 _HEAD_LENGTH = 14
 _PLACES_A_STEP = 1000
@@ -243,6 +243,11 @@ class DirectoryScripts(Scripts):
         except REDIS_ERRORS as error:
             raise store_error(error) from error
         return sorted(name.decode() for name in names)
+
+
+def split_head(reply: list[Any]) -> tuple[LineHead, list[Any]]:
+    """The head that each script on a line answers with, and what comes after it."""
+    return _head(reply), reply[_HEAD_LENGTH:]
 
 
 def _head(reply: list[Any]) -> LineHead:

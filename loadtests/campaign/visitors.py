@@ -52,6 +52,7 @@ def ticket_after(visit: Visit, head: LineHead, outcome: Outcome) -> Visit | None
     is_same = (
         visit.ticketed
         and not outcome.is_new
+        and visit.place == outcome.place
         and (visit.state, visit.end, visit.epoch) == (state, outcome.end, head.epoch)
         and visit.place == outcome.place
     )

@@ -2,9 +2,10 @@
 --- @include "restore"
 --- @include "count_admission"
 --- @include "session_end"
+--- @include "arrival"
 -- touch(line, book, visit): a visitor whom the store knows: called ones are admitted, holds are renewed by a quarter or
 -- more. An end that the ticket names and the store does not, shortened by a tab's beacon or lost in a failover, is given
--- back whole.
+-- back whole; so is a place at the front that its ticket proves.
 local function touch(line, book, visit)
   local config, id = line.config, visit.id
   local score, ends = book.score[id], book.ends[id]
@@ -23,6 +24,10 @@ local function touch(line, book, visit)
     return
   end
   if score > 0 then
+    if is_moved(line, visit.place) and visit.place < score then
+      redis.call('ZADD', KEYS[1], visit.place, id)
+      book.score[id] = visit.place
+    end
     local later = line.clock + config.waiting_ttl
     if later - ends >= config.waiting_ttl / 4 then
       redis.call('ZADD', KEYS[2], later, id)

@@ -18,18 +18,13 @@ RETURNS  the head of includes/line_reply.lua and the state's counters: joined, c
          histograms as text: wait_times, visit_times, estimate_errors; or -1
 COST     O(log N)
 ]]
---- @include "read_line"
+--- @include "view_line"
 --- @include "line_reply"
--- Nothing here depends on the run id, and the server's would cost a tenth of the call.
-local line = read_line(ARGV[1], 'unread', tonumber(ARGV[3]))
+local line = view_line()
 if not line then
   return { -1 }
 end
 local state = line.state
-line.recovering = line.clock < state.closed_until
-line.closed = line.recovering or line.config.closed == 1 or line.config.method == 2
-line.active = redis.call('ZCOUNT', KEYS[1], '-inf', '(0')
-line.waiting = redis.call('ZCARD', KEYS[1]) - line.active
 local reply = line_reply(line)
 for _, name in ipairs({
   'joined', 'called', 'admitted', 'abandoned', 'missed', 'ended', 'left', 'revoked', 'restored', 'limited',

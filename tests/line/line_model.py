@@ -26,7 +26,7 @@ from ropeline.lua.results import (
     Verdict,
 )
 from ropeline.lua.visits import Departure, Visit
-from tests.line.line_state import ADMITTED, BAND, EMERGENCY, SECOND, UNCONFIRMED, Config, LineState
+from tests.line.line_state import ADMITTED, BAND, EMERGENCY, FRONT, SECOND, UNCONFIRMED, Config, LineState
 
 
 def _longest_hold(numbers: LineSettings) -> int:
@@ -168,6 +168,52 @@ class LineModel(LineState):
             self.state.tally("visit_times", self.clock + score)
         self._forget(session)
 
+    def front(self, session: bytes, *, now: int, run: str, caller_clock: int = 0) -> tuple[int, int, int] | None:
+        """Whether it is done, the score then and the position."""
+        if self.stored_config is None:
+            return None
+        self._read(now, run, caller_clock)
+        self._open(caller_clock > 0)
+        score = 0 if self._has_ended(session) else self.sessions.score_of(session) or 0
+        is_done = score > 0 and not self._is_moved(score)
+        if is_done:
+            self.sessions.add(session, score - FRONT)
+            self._admit({})
+            score = self.sessions.scores[session]
+        self._write()
+        position = 0
+        if score > 0:
+            rank = self.sessions.rank(session)
+            position = -1 if self.is_recovering else rank - self.sessions.count_below(0) + 1
+        return int(is_done), score, position
+
+    def page(
+        self,
+        *,
+        state: int,
+        backward: bool,
+        after: tuple[int, bytes] | None,
+        limit: int,
+        now: int,
+        run: str,
+        caller_clock: int = 0,
+    ) -> tuple[LineHead, list[tuple[bytes, int, int]]] | None:
+        """The head, and of each session of the page its id, score and end."""
+        if self.stored_config is None:
+            return None
+        bands = ((-math.inf, math.inf), (0, math.inf), (-math.inf, -BAND), (-BAND, 0))
+        low, high = bands[state]
+        every = sorted((score, session) for session, score in self.sessions.scores.items() if low <= score < high)
+        if after is not None:
+            every = [each for each in every if (each < after if backward else each > after)]
+        page = every[-limit:] if backward else every[:limit]
+        kept, kept_config = copy.deepcopy(self.stored), self.stored_config
+        self._read(now, run, caller_clock)
+        self._judge()
+        head = self._head()
+        self.stored, self.stored_config = kept, kept_config
+        return head, [(session, score, self.pool.scores[session]) for score, session in page]
+
     def flush(self, *, now: int, run: str, caller_clock: int = 0) -> LineHead | None:
         if self.stored_config is None:
             return None
@@ -258,7 +304,8 @@ class LineModel(LineState):
 
     def _count_admission(self, ticket: Visit) -> None:
         self.state.admitted += 1
-        waited = max(0, (self.now - ticket.place) // 1000)
+        arrived = ticket.place + FRONT if self._is_moved(ticket.place) else ticket.place
+        waited = max(0, (self.now - arrived) // 1000)
         self.state.waited_ms += waited
         self.state.tally("wait_times", waited)
         if ticket.estimate:
@@ -278,6 +325,8 @@ class LineModel(LineState):
         elif score < -BAND:
             self._enter(ticket)
         elif score > 0:
+            if self._is_moved(ticket.place) and ticket.place < score:
+                self.sessions.add(session, ticket.place)
             later = self.clock + self.numbers.waiting_ttl
             if later - ends >= self.numbers.waiting_ttl / 4:
                 self.pool.add(session, later)

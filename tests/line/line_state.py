@@ -18,6 +18,9 @@ SECOND = 1_000_000
 BAND = 10**14
 """Scores below -BAND are called sessions, from there to 0 admitted ones, above 0 waiting ones."""
 
+FRONT = 10**15
+"""How much earlier a place at the front is than the own one, us: 31 years."""
+
 UNCONFIRMED, WAITING, ADMITTED, EMERGENCY = range(4)
 
 
@@ -251,6 +254,9 @@ class LineState:
             emptied.clear()
         self.joins.clear()
         self.stored_config = replace(self.config, generation=generation)
+
+    def _is_moved(self, place: int) -> bool:
+        return place < self.now - FRONT // 2
 
     def _session_end(self, since: int) -> int:
         """When a visit that began at `since` ends if it is seen now."""

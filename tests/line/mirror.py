@@ -10,10 +10,12 @@ from typing import TypedDict, TypeVar
 
 from loadtests.campaign.blocking import BlockingClient
 from loadtests.campaign.store import NAMESPACE, SimulatedStore, SimulatedTime, Snapshot
+from ropeline.lua.audit import Author
 from ropeline.lua.keys import TenantKeys
 from ropeline.lua.line_settings import LineSettings, Turn
 from ropeline.lua.results import Configured, LineHead, Outcome, StaleSettings, Status
 from ropeline.lua.scripts import LineScripts
+from ropeline.lua.session_scripts import SessionScripts
 from ropeline.lua.visits import Departure, Visit
 from tests.line.comparison import assert_same_line
 from tests.line.line_model import LineModel
@@ -36,6 +38,7 @@ class MirroredScripts(LineScripts):
         self._time = time
         self.keys = TenantKeys(NAMESPACE, tenant)
         self._blocking = client
+        self.sessions = SessionScripts(client, NAMESPACE, tenant, test_clock=time)
 
     async def visit(
         self, visits: Sequence[Visit], *, caller_clock: int = 0, known_version: int = 0, known_generation: int = 0
@@ -111,6 +114,27 @@ class MirroredScripts(LineScripts):
     async def status(self, *, caller_clock: int = 0) -> Status | None:
         reply = await super().status(caller_clock=caller_clock)
         return self._same(reply, self.model.status(**self._at, caller_clock=caller_clock))
+
+    async def front(self, session: bytes, *, caller_clock: int = 0) -> tuple[int, int, int] | None:
+        """Whether the session was moved, its score and its position; see SessionScripts."""
+        moved = await self.sessions.front(session, author=Author("test", "front"), caller_clock=caller_clock)
+        reply = None if moved is None else (int(moved.outcome), moved.score, moved.position)
+        return self._same(reply, self.model.front(session, **self._at, caller_clock=caller_clock))
+
+    async def page(
+        self, *, state: int, backward: bool, after: tuple[int, bytes] | None, limit: int, caller_clock: int = 0
+    ) -> list[tuple[bytes, int, int]] | None:
+        """A page of sessions: id, score and end of each; see SessionScripts."""
+        score, id_ = after or (0, b"")
+        found = await self.sessions.page(
+            state=state, backward=backward, score=score, id=id_, limit=limit, caller_clock=caller_clock
+        )
+        page = None if found is None else (found.head, [(each.id, each.score, each.end) for each in found.sessions])
+        expected = self.model.page(
+            state=state, backward=backward, after=after, limit=limit, caller_clock=caller_clock, **self._at
+        )
+        self._same(page, expected)
+        return None if page is None else page[1]
 
     async def _call(self, name: str, *arguments: str | bytes | int) -> list[object]:
         # The script for a server without memory, without having to fill one.

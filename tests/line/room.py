@@ -6,6 +6,7 @@ Every call is made on the real scripts and on the model, and both have to agree.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from loadtests.campaign.blocking import BlockingClient, result_of
@@ -114,6 +115,23 @@ class Room:
         return self._heed_reply(result_of(self.scripts.revoke([guest.id for guest in guests], caller_clock=self.clock)))
 
     # -- operators
+
+    def front(self, guest: Guest) -> int | None:
+        """Move a guest to the front; its position then, None when it was not moved."""
+        reply = result_of(self.scripts.front(guest.id, caller_clock=self.clock))
+        return reply[2] if reply is not None and reply[0] == 1 else None
+
+    def listed(self, *, state: int = 0, backward: bool = False, limit: int = 100) -> Iterator[list[bytes]]:
+        """The ids of each page, from the first page to the last or the other way; what happens in between is seen."""
+        after: tuple[int, bytes] | None = None
+        while True:
+            call = self.scripts.page(state=state, backward=backward, after=after, limit=limit, caller_clock=self.clock)
+            page = result_of(call) or []
+            if not page:
+                return
+            id_, score, _ = page[0 if backward else -1]
+            after = (score, id_)
+            yield [each[0] for each in page]
 
     def edit(self, **changes: int) -> Configured:
         """Change settings as an operator does."""

@@ -86,6 +86,16 @@ ACTIONS = {
             "count": st.integers(1, 3),
         }
     ),
+    "front": st.fixed_dictionaries({"which": choices, "waits": st.booleans()}),
+    "page": st.fixed_dictionaries(
+        {
+            "state": st.integers(0, 3),
+            "backward": st.booleans(),
+            "which": choices,
+            "off": st.integers(-1, 1),
+            "limit": st.sampled_from([1, 2, 3, 100]),
+        }
+    ),
     "edit": st.fixed_dictionaries(
         {
             "changes": st.one_of(
@@ -118,8 +128,8 @@ ACTIONS = {
         }
     ),
 }
-LIKELY = ["poll"] * 9 + ["visit"] * 5 + ["pass_time_to_an_end"] * 4 + ["mishap"] * 2 + ["end"] * 2
-actions = st.sampled_from([*LIKELY, "tick", "edit", "configure", "jump", "pass_time_to_a_turn"]).flatmap(
+LIKELY = ["poll"] * 9 + ["visit"] * 5 + ["pass_time_to_an_end"] * 4 + ["mishap"] * 2 + ["end"] * 2 + ["front"] * 2
+actions = st.sampled_from([*LIKELY, "tick", "page", "edit", "configure", "jump", "pass_time_to_a_turn"]).flatmap(
     lambda name: st.tuples(st.just(name), ACTIONS[name])
 )
 
@@ -182,6 +192,20 @@ class LineMachine(RuleBasedStateMachine):
             result_of(self.scripts.revoke(ids, caller_clock=self.clock))
         else:
             result_of(self.scripts.leave([Departure(id_, ending == "close") for id_ in ids], caller_clock=self.clock))
+
+    def front(self, which: int, waits: bool) -> None:
+        """Somebody, or somebody who waits, is moved to the front."""
+        waiting = [session for session, score in self.scripts.model.sessions.scores.items() if score > 0]
+        session = waiting[which % len(waiting)] if waits and waiting else self._some_id(which)
+        result_of(self.scripts.front(session, caller_clock=self.clock))
+
+    def page(self, state: int, backward: bool, which: int, off: int, limit: int) -> None:
+        """A page from a session that is there, or was, or beside one."""
+        scores = self.scripts.model.sessions.scores
+        session = sorted(scores)[which % len(scores)] if scores and which % 3 else self._some_id(which)
+        after = None if which % 7 == 0 else (scores.get(session, self.time.now) + off, session)
+        call = self.scripts.page(state=state, backward=backward, after=after, limit=limit, caller_clock=self.clock)
+        result_of(call)
 
     def configure(
         self, numbers: LineSettings, turns: dict[int, LineSettings], kind: str, behind: int, reached: int

@@ -35,6 +35,7 @@ from ropeline.lua.queue_scripts import (
 from ropeline.lua.results import LineHead, StaleSettings, Verdict
 from ropeline.lua.results import Outcome as VisitOutcome
 from ropeline.lua.scripts import DirectoryScripts, LineScripts
+from ropeline.lua.session_scripts import SessionScripts
 from ropeline.lua.stream_scripts import StreamCronScripts, StreamScripts
 from ropeline.lua.tenant_scripts import TenantScripts
 from ropeline.lua.visits import Departure, Visit
@@ -79,10 +80,16 @@ def cron_keys(script: str) -> tuple[str, ...]:
     return keys.fire() if script == "cron/fire" else keys.cron()
 
 
+def session_keys(script: str) -> tuple[str, ...]:
+    keys = TenantKeys("gate", "acme")
+    return keys.change("call") if script == "session/front" else keys.line()
+
+
 WRAPPERS = {
     "line": Wrapper(LineScripts, lambda _: TenantKeys("gate", "acme").line()),
     "tenant": Wrapper(TenantScripts, lambda _: TenantKeys("gate", "acme").change("call")),
     "access": Wrapper(AccessScripts, lambda _: AccessKeys("gate").change("call")),
+    "session": Wrapper(SessionScripts, session_keys),
     "directory": Wrapper(DirectoryScripts, lambda _: (DirectoryKeys("gate").tenants, DirectoryKeys("gate").hosts)),
     "queue": Wrapper(QueueScripts, queue_keys),
     "streams": Wrapper(StreamScripts, stream_keys),
@@ -113,6 +120,7 @@ async def call_each_script(client: CommandClient, name: str) -> None:
     """Every script once; `name`: of the tenant, of the queue and of the lock."""
     await call_line(client, name)
     await call_operators(client, name)
+    await call_sessions(client, name)
     await call_queue(QueueScripts(client, "jobs", "prod", name), name)
     await call_cron(CronScripts(client, "jobs", "prod", name))
     streams = StreamScripts(client, "jobs", "streams", name)
@@ -188,6 +196,44 @@ async def call_operators(client: CommandClient, tenant: str) -> None:
         assert (await access.revoke_key(key_id="k", author=author(number)))[0] == outcome
     assert await access.read_key("k") is None
     assert [entry.facts["key"] for entry in await access.trail(count=10)] == ["k", "k"]
+
+
+async def call_sessions(client: CommandClient, tenant: str) -> None:
+    """The scripts on sessions, on a line of its own with two on the site and one who waits."""
+    line, sessions = LineScripts(client, "gate", f"{tenant}-c"), SessionScripts(client, "gate", f"{tenant}-c")
+    assert await sessions.find(bytes(16)) is None
+    assert await sessions.page() is None
+    await line.configure(expected=0, version=1, settings="{}", numbers=SETTINGS)
+    _, outcomes = await decided(line, a_visit(), a_visit(), a_visit())
+    waiting = a_visit(ticketed=True, id=os.urandom(16), place=outcomes[2].place, end=outcomes[2].end)
+    await decided(line, waiting)
+    found = await sessions.find(waiting.id)
+    assert found is not None
+    assert (found.score, found.rank, found.gone) == (waiting.place, 2, 0)
+    page = await sessions.page(state=1, limit=1)
+    assert page is not None
+    assert (page.rank, page.has_before, page.has_after) == (2, False, False)
+    assert [each.id for each in page.sessions] == [waiting.id]
+    first = await sessions.page(limit=1)
+    assert first is not None
+    rest = await sessions.page(score=first.sessions[0].score, id=first.sessions[0].id)
+    assert rest is not None
+    assert (rest.rank, rest.has_before, rest.has_after, rest.sessions[-1].id) == (1, True, False, waiting.id)
+
+    def author(number: int, fingerprint: str = "same") -> Author:
+        return Author("test", "front", "a reason", f"{number:032x}", fingerprint)
+
+    moved = await sessions.front(waiting.id, author=author(1))
+    assert moved is not None
+    assert (moved.outcome, moved.position) == (Outcome.DONE, 1)
+    for call, outcome in (
+        (author(1), Outcome.REPEATED),
+        (author(1, "other"), Outcome.MISUSED),
+        (author(2), Outcome.REFUSED),
+    ):
+        again = await sessions.front(waiting.id, author=call)
+        assert again is not None
+        assert again.outcome is outcome
 
 
 async def decided(line: LineScripts, *visits: Visit) -> tuple[LineHead, list[VisitOutcome]]:

@@ -53,6 +53,8 @@ FLAGS = {
     "lock/acquire": "",
     "locks/note": "",
     "line/status": "flags=no-writes",
+    "session/find": "flags=no-writes",
+    "session/page": "flags=no-writes",
     "queue/depths": "flags=no-writes",
     "queue/view": "flags=no-writes",
     "cron/read": "flags=no-writes",
@@ -232,6 +234,7 @@ async def test_every_key_is_in_the_data_dictionary(fresh_server: Server, tenant_
         documented = (
             key.decode().replace(f"{tenant_name}-b:access", "gate:access").replace(f"{tenant_name}-b", tenant_name)
         )
+        documented = documented.replace(f"{tenant_name}-c", tenant_name)
         documented = re.sub(r":[0-9a-f]{32}:call$", ":id:call", documented)
         documented = documented.replace(f"{{{tenant_name}}}", "{tenant}").replace("{prod", "{stage")
         documented = documented.replace("{streams:", "{stage:")
