@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, NoReturn, TypeAlias
 
 from ropeline import __version__
-from ropeline.cli import admin_commands, bench, faults, job_commands, worker_command
+from ropeline.cli import admin_commands, bench, faults, job_commands, session_commands, worker_command
 from ropeline.cli.errors import UsageError
 from ropeline.cli.options import add_json, add_place, add_reason, whole_number
 
@@ -45,6 +45,7 @@ def build_parser() -> Parser:
     _add_tenant(commands)
     _add_event(commands)
     _add_lottery(commands)
+    _add_group(commands, "sessions", "list, show, move and end single sessions", session_commands.add_sessions_commands)
     _add_status(commands)
     _add_doctor(commands)
     admin_commands.add_admin_command(commands)
@@ -175,8 +176,6 @@ def _add_tenant(commands: Commands) -> None:
     bring.set_defaults(handler="ropeline.cli.tenant_files:import_tenants")
     for command in (change, pause, resume, flush, bring):
         add_reason(command)
-    revoke = add("revoke", "end sessions for good")
-    revoke.add_argument("ids", nargs="+", metavar="SESSION_ID", help="id of a session, a UUID")
 
 
 def _add_event(commands: Commands) -> None:

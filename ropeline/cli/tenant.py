@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
-from uuid import UUID
+from typing import TYPE_CHECKING
 
 from ropeline.cli.answers import agrees, require_somebody
 from ropeline.cli.assignments import Assignment, assign, describe, read_assignment
@@ -33,12 +32,9 @@ __all__ = [
     "list_all",
     "pause_tenant",
     "resume_tenant",
-    "revoke_tenant",
     "set_tenant",
     "tenant_name",
 ]
-
-_IDS_A_CALL: Final = 100
 
 
 def tenant_name(options: Namespace) -> str:
@@ -132,21 +128,6 @@ def flush_tenant(options: Namespace) -> int:
     return with_store(options, work)
 
 
-def revoke_tenant(options: Namespace) -> int:
-    """End sessions by their ids."""
-    name = tenant_name(options)
-    ids = [_session_id(text) for text in options.ids]
-
-    async def work(store: TenantStore, _client: Client, _place: Place) -> int:
-        live = 0
-        for start in range(0, len(ids), _IDS_A_CALL):
-            live += await store.revoke(name, ids[start : start + _IDS_A_CALL])
-        print(f"{name}: {len(ids)} revoked, {live} of them live")
-        return 0
-
-    return with_store(options, work)
-
-
 def _change(options: Namespace, assignments: Sequence[Assignment], action: str, *, may_be_new: bool) -> int:
     name = tenant_name(options)
 
@@ -195,10 +176,3 @@ def _document(stored: StoredTenant) -> dict[str, object]:
         "generation": stored.generation,
         "settings": stored.settings.to_mapping(),
     }
-
-
-def _session_id(text: str) -> bytes:
-    try:
-        return UUID(text).bytes
-    except ValueError:
-        raise ConfigurationError("SESSION_ID", text, "a UUID such as 2f1b6a7e-3c0d-4f5e-9a8b-7c6d5e4f3a2b") from None
