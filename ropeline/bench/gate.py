@@ -9,9 +9,8 @@ from redis.asyncio import BlockingConnectionPool, Redis
 
 from ropeline.bench.decisions import measure_decisions, measure_mass_expiry, measure_server, measure_weight
 from ropeline.bench.requests import measure_added, measure_rps
-from ropeline.bench.site import HOSTS, NAMESPACE
+from ropeline.bench.site import NAMESPACE, forget
 from ropeline.bench.survey import measure_survey
-from ropeline.lua.keys import DirectoryKeys, TenantKeys
 
 __all__ = ["bench_gate", "table"]
 
@@ -44,9 +43,7 @@ async def bench_gate(
             ),
         }
     finally:
-        directory = DirectoryKeys(NAMESPACE)
-        lines = [TenantKeys(NAMESPACE, case.replace("_", "-")).line() for case in HOSTS]
-        await client.unlink(directory.tenants, directory.hosts, *(key for line in lines for key in line))
+        await forget(client, NAMESPACE)
         await client.aclose()
 
 

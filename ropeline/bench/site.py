@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ropeline.gate import GateMiddleware, GateSettings, TenantSettings
 from ropeline.gate.asgi import Message, Receive, Scope, Send
 
-__all__ = ["HOSTS", "NAMESPACE", "SECRET", "browser_scope", "gated", "hello", "ticket_of"]
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+__all__ = ["HOSTS", "NAMESPACE", "SECRET", "browser_scope", "forget", "gated", "hello", "ticket_of"]
 
 SECRET = "only for benchmarks on this machine"  # noqa: S105 - signs tickets of a throw-away store
 
-NAMESPACE = "bench"
+NAMESPACE = "ropeline-bench-gate"
 """First part of every key that a benchmark writes."""
 
 HOSTS = {
@@ -115,3 +118,11 @@ async def ticket_of(app: Callable[[Scope, Receive, Send], Awaitable[None]], case
     for _ in range(visits):
         await app(browser_scope(case, cookie), receive, send)
     return cookie
+
+
+async def forget(client: Redis, namespace: str) -> None:
+    """Remove every key that was written under a namespace of ours, those of its directory too."""
+    for match in (f"{namespace}:*", f"{{{namespace}:*"):
+        left = [key async for key in client.scan_iter(match=match, count=1000)]
+        for start in range(0, len(left), 1000):
+            await client.unlink(*left[start : start + 1000])

@@ -8,11 +8,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from ropeline.bench.site import NAMESPACE
+from ropeline.bench.site import NAMESPACE, forget
 from ropeline.gate.settings import TenantSettings
 from ropeline.gate.survey import Survey
 from ropeline.gate.tenant_store import TenantStore
-from ropeline.lua.keys import DirectoryKeys, TenantKeys
 from ropeline.lua.visits import Visit
 
 __all__ = ["measure_survey"]
@@ -47,10 +46,7 @@ async def measure_survey(client: Redis, *, tenants: int, rounds: int) -> dict[st
             "decision_alone_us": round(statistics.median(decisions) / tenants, 2),
         }
     finally:
-        directory = DirectoryKeys(_NAMESPACE)
-        await client.unlink(directory.tenants, directory.hosts)
-        for name in names:
-            await client.unlink(*TenantKeys(_NAMESPACE, name).line())
+        await forget(client, _NAMESPACE)
 
 
 async def _script_us(client: Redis) -> float:

@@ -273,7 +273,7 @@ async def test_a_block_whose_lock_an_operator_takes_away_is_stopped_and_told_why
     fences = []
 
     async def work() -> None:
-        async with locks.hold("event", ttl=0.3, owner="renderer") as lock:
+        async with locks.hold("event", ttl=3, owner="renderer") as lock:
             taken = await locks.force_release("event", by="ada", reason="it hangs")
             assert taken is not None
             assert (taken.token, taken.owner) == (lock.token, "renderer")
