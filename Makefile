@@ -84,6 +84,10 @@ depth: $(READY) ## what each script of the job engine costs in a deep queue, and
 contract: $(READY) ## random calls of the operators' API against its OpenAPI document (SIZE=large)
 	$(BIN)/python -m loadtests.contract $(contract_$(SIZE)) $(ARGS)
 
+.PHONY: loop
+loop: $(READY) ## a stampede on a site that slows down, which the closed loop has to keep quick (SIZE=large)
+	$(BIN)/python -m loadtests.closed_loop $(SIZE) $(ARGS)
+
 .PHONY: load
 load: $(READY) ## a crowd on the demo, its promises checked while it stands in line (SIZE=large)
 	$(BIN)/python -m loadtests.run $(SIZE) $(ARGS)

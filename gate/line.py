@@ -18,6 +18,7 @@ from ropeline.gate.batches import Batches, again
 from ropeline.gate.breaker import Breaker
 from ropeline.gate.deadline import within
 from ropeline.gate.ids import new_id
+from ropeline.gate.meter import Meter
 from ropeline.gate.tickets import Ticket
 from ropeline.lua.errors import StoreError
 from ropeline.lua.line_settings import LineSettings, Turn
@@ -81,6 +82,9 @@ class Line:
         self.on_turn: Callable[[], object] | None = None
         """Called when a reply shows that other settings of the tenant are in force."""
         self._server_time = 0
+        self.meter: Meter | None = None
+        """What is measured of the site for the closed loop; None when the tenant has none."""
+        self._steered = 0
         self._untold: dict[bytes, None] = {}
         self.breaker = Breaker(scripts.tenant, self.tick)
         self._clock_known_at = 0.0
@@ -140,7 +144,9 @@ class Line:
 
     async def tick(self) -> bool:
         """Purge a chunk and give free slots on; True when more has ended than was removed."""
-        reply = await within(self.deadline, self.scripts.tick(caller_clock=self.known_clock))
+        meter = self.meter
+        measured = None if meter is None else meter.take(version=self.settings.version, quota=self._steered)
+        reply = await within(self.deadline, self.scripts.tick(caller_clock=self.known_clock, measured=measured))
         if reply is None:
             if self.head is not None:
                 await self.give_back()
@@ -150,7 +156,9 @@ class Line:
                 if status is not None:
                     self._note(status.head)
             return False
-        head, has_more = reply
+        head, has_more, steered = reply
+        # A store that lost the closed loop's quota has none until it has opened again.
+        self._steered = steered or (0 if meter is None else self._steered)
         self._remember(head)
         if head.version < self.settings.version or head.generation < self.settings.generation:
             await self.give_back()

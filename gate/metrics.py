@@ -89,7 +89,7 @@ def store_families(snapshots: Sequence[Snapshot], *, is_up: bool) -> list[Family
         Family("waitingroom_store_up", "gauge", "1 while the store answers.", [({}, int(is_up))]),
         gauge("queued_users", "Visitors in line.", lambda of: of.status.head.waiting),
         gauge("active_users", "Visitors on the site, those called among them.", lambda of: of.status.head.active),
-        gauge("active_users_limit", "The quota.", lambda of: of.settings.quota),
+        gauge("active_users_limit", "The quota in force.", lambda of: of.status.quota),
         gauge("new_users_per_minute_limit", "The rate; absent where there is none.", lambda of: of.settings.rate),
         Family(
             "waitingroom_estimated_wait_seconds",

@@ -115,8 +115,15 @@ class GateMiddleware:
             return
         extra: Headers = [(b"waiting-room", told), *self._responder.ticket_headers(decision, request)]
 
+        meter = tenant.line.meter if decision.kind is Kind.ADMITTED and scope["type"] == "http" else None
+        begun = 0.0 if meter is None else meter.now()
+
         def send_marked(message: Message) -> Awaitable[None]:
+            nonlocal meter
             if message["type"] in _BEGINNINGS:
+                if meter is not None:
+                    meter.answered(message["status"], message.get("headers") or (), begun)
+                    meter = None
                 message = {**message, "headers": self._marked(message.get("headers") or (), extra, decision)}
             return send(message)
 
@@ -126,6 +133,10 @@ class GateMiddleware:
         connection = tenant.presence.begin(ticket)
         try:
             await self.app(scope, receive, send_marked)
+        except Exception:
+            if meter is not None:
+                meter.failed()
+            raise
         finally:
             tenant.presence.end(connection)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from ropeline.gate.estimate import WaitEstimate, estimate_wait
 from ropeline.gate.settings import TenantSettings
 from ropeline.gate.tenant_store import TenantStore
-from ropeline.lua.results import Status
+from ropeline.lua.results import Status, Step
 
 __all__ = ["STATES", "Snapshot", "take_snapshot", "take_snapshots"]
 
@@ -22,15 +24,24 @@ _WORDS: Final = {
     "reject": "nobody waits: who finds it full is refused",
     "open": "open",
 }
+_STEPS_SHOWN: Final = 5
+_REASONS: Final = {
+    "slow": "{slow} of {calls} calls took longer than the target",
+    "failing": "{failed} of {calls} calls failed",
+    "well": "{calls} calls went well, {waiting} waited",
+    "begun": "the closed loop began",
+    "restored": "the store had lost it",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One tenant's settings and the numbers of its line."""
+    """One tenant's settings and the numbers of its line; `steps`: the last ones of its closed loop, the newest first."""
 
     settings: TenantSettings
     version: int
     status: Status
+    steps: Sequence[Step] = ()
 
     @property
     def name(self) -> str:
@@ -58,7 +69,7 @@ class Snapshot:
         if self.settings.queueing_method != "fifo":
             return "not_queueing"
         head = self.status.head
-        is_full = head.waiting > 0 or head.active >= self.settings.quota
+        is_full = head.waiting > 0 or head.active >= self.status.quota
         return "queueing" if is_full or self.state != "open" else "not_queueing"
 
     @property
@@ -70,7 +81,7 @@ class Snapshot:
     def wait(self) -> WaitEstimate | None:
         """How long somebody who comes now would wait; None when it is not known."""
         head = self.status.head
-        if self.state == "open" and head.waiting == 0 and head.active < self.settings.quota:
+        if self.state == "open" and head.waiting == 0 and head.active < self.status.quota:
             return WaitEstimate(0, 0)
         return estimate_wait(
             head.waiting + 1,
@@ -110,11 +121,27 @@ class Snapshot:
         """The rate that is set, as a phrase."""
         return "no limit" if self.settings.rate is None else f"at most {self.settings.rate}"
 
+    @property
+    def on_site_words(self) -> str:
+        """How many are on the site of how many that may be, as a phrase."""
+        head, quota = self.status.head, self.status.quota
+        is_less = f" (the closed loop's; set: {self.settings.quota})" if quota != self.settings.quota else ""
+        return f"{head.active} of {quota}{is_less}"
+
+    @property
+    def step_words(self) -> list[str]:
+        """The last steps of the closed loop, each as a phrase that says when, what and why."""
+        return [
+            f"{datetime.fromtimestamp(step.at // 1000, UTC):%Y-%m-%dT%H:%M:%SZ} {step.before} -> {step.after}: "
+            + _REASONS.get(step.reason, step.reason).format(**asdict(step))
+            for step in self.steps
+        ]
+
     def line(self) -> str:
         """Everything that matters in one line."""
         head = self.status.head
         return (
-            f"{self.name}: {self.state_words}; {head.waiting} waiting, {head.active} of {self.settings.quota} on the site,"
+            f"{self.name}: {self.state_words}; {head.waiting} waiting, {self.on_site_words} on the site,"
             f" {self.speed_words} admitted a minute, wait of a newcomer: {self.wait_words}"
         )
 
@@ -128,6 +155,8 @@ class Snapshot:
             "waiting": head.waiting,
             "active": head.active,
             "quota": self.settings.quota,
+            "quota_in_force": self.status.quota,
+            "steps": [asdict(step) for step in self.steps],
             "rate": self.settings.rate,
             "admitted_a_minute": None if speed is None else round(speed, 3),
             "estimated_wait_seconds": None if wait is None else {"low": wait.low, "high": wait.high},
@@ -145,7 +174,7 @@ class Snapshot:
 async def take_snapshot(store: TenantStore, name: str) -> Snapshot:
     """How one tenant stands; raises UnknownTenant."""
     stored = await store.read(name)
-    return Snapshot(stored.settings, stored.version, await store.status(name))
+    return Snapshot(stored.settings, stored.version, await store.status(name), await _steps(store, stored.settings))
 
 
 async def take_snapshots(store: TenantStore) -> list[Snapshot]:
@@ -155,5 +184,10 @@ async def take_snapshots(store: TenantStore) -> list[Snapshot]:
         stored = await store.find(name)
         status = await store.scripts(name).status()
         if stored is not None and status is not None:
-            taken.append(Snapshot(stored.settings, stored.version, status))
+            steps = await _steps(store, stored.settings)
+            taken.append(Snapshot(stored.settings, stored.version, status, steps))
     return taken
+
+
+async def _steps(store: TenantStore, settings: TenantSettings) -> Sequence[Step]:
+    return await store.steps(settings.name, _STEPS_SHOWN) if settings.closed_loop.enabled else ()

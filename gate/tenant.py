@@ -12,6 +12,7 @@ from ropeline.gate.failures import FailurePolicy
 from ropeline.gate.hosts import Router, normalise_host
 from ropeline.gate.line import Line
 from ropeline.gate.lots import Lottery
+from ropeline.gate.meter import Meter
 from ropeline.gate.presence import Presence
 from ropeline.gate.recent import RecentVisits
 from ropeline.gate.request import GateRequest
@@ -74,6 +75,7 @@ class Tenant:
     def _build(cls, stored: StoredTenant, line: Line, presence: Presence, numbers: Numbers) -> Tenant:
         phase = phase_at(stored.settings.events, line.turn / 1_000_000)
         settings = settings_in(stored.settings, phase)
+        line.meter = Meter(settings.closed_loop) if settings.closed_loop.enabled else None
         return cls(
             stored=stored,
             turn=line.turn,

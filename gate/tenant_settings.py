@@ -7,6 +7,7 @@ the properties in milliseconds are what the store and the tickets count in.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ropeline.gate.closed_loop import ClosedLoop
 from ropeline.gate.events import MOST_EVENTS, Event, check_events
 from ropeline.gate.fields import (
     SLUG,
@@ -320,6 +321,10 @@ class TenantSettings:
     events: tuple[Event, ...] = field(
         default=(),
         metadata=described(ListOf(Table(Event), MOST_EVENTS), "Launches: when the line goes by other settings."),
+    )
+    closed_loop: ClosedLoop = field(
+        default_factory=ClosedLoop,
+        metadata=described(Table(ClosedLoop), "Lets the quota in force follow what the site can carry."),
     )
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from ropeline.lua.audit import AuditEntry, Author, Done, Outcome
 from ropeline.lua.calls import CommandClient
 from ropeline.lua.errors import REDIS_ERRORS, ConfigurationError, RopelineError, store_error
 from ropeline.lua.line_settings import LineSettings, Method, Turn
-from ropeline.lua.results import Status
+from ropeline.lua.results import Status, Step
 from ropeline.lua.scripts import DirectoryScripts, LineScripts
 from ropeline.lua.tenant_scripts import TenantScripts
 
@@ -283,6 +283,10 @@ class TenantStore:
             raise UnknownTenant(name, await self.names())
         return status
 
+    async def steps(self, name: str, count: int) -> list[Step]:
+        """The last `count` steps of the tenant's closed loop, the newest first; none where there is no such tenant."""
+        return await self.scripts(name).read_steps(count)
+
     async def revoke(self, name: str, ids: Sequence[bytes]) -> int:
         """End 1 to 100 sessions for good and say how many were live; raises UnknownTenant."""
         if not 1 <= len(ids) <= 100 or any(len(id_) != 16 for id_ in ids):
@@ -319,6 +323,7 @@ def line_settings(settings: TenantSettings) -> LineSettings:
         renew=not settings.disable_session_renewal,
         join_limit=settings.join_limit_per_ip,
         reserved=next_draw(settings.events, 0),
+        lowest=settings.closed_loop.lowest if settings.closed_loop.enabled else 0,
     )
 
 

@@ -77,6 +77,16 @@ class TenantKeys:
         return self._key("history")
 
     @property
+    def loop(self) -> str:
+        """HASH: what the closed loop has measured of the site in this interval."""
+        return self._key("loop")
+
+    @property
+    def steps(self) -> str:
+        """STREAM: how the closed loop changed the quota in force, and why, capped."""
+        return self._key("steps")
+
+    @property
     def audit(self) -> str:
         """STREAM: who changed what."""
         return self._key("audit")
@@ -85,8 +95,12 @@ class TenantKeys:
         """Those of the line, the audit trail and what is kept of the call: KEYS 1 to 11 of an operator's change."""
         return (*self.line(), self.audit, self._key(f"{call or 'none'}:call"))
 
+    def removal(self, call: str) -> tuple[str, ...]:
+        """Those, and the closed loop's: KEYS 1 to 13 of the end of a tenant."""
+        return (*self.change(call), self.loop, self.steps)
+
     def line(self) -> tuple[str, ...]:
-        """All of the line, as KEYS 1 to 9 of a line script."""
+        """Those of the line itself, as KEYS 1 to 9 of a line script."""
         return (
             self.sessions,
             self.pool,
@@ -98,6 +112,10 @@ class TenantKeys:
             self.joins,
             self.history,
         )
+
+    def all(self) -> tuple[str, ...]:
+        """Those of the line, and the closed loop's, as KEYS of `tick`."""
+        return (*self.line(), self.loop, self.steps)
 
     def _key(self, noun: str) -> str:
         return f"{self.namespace}:{{{self.tenant}}}:{noun}"

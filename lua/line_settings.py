@@ -32,7 +32,8 @@ class LineSettings:
     `quota`: most sessions admitted at once. `rate`: most admissions a minute, -1 no limit. `session_max`: longest visit,
     0 no limit. `closed`: nobody is admitted for now. `renew`: requests prolong a visit. `join_limit`: new tickets a
     minute for a client prefix, 0 no limit. `window`: when the shuffled pre-queue opened that is on, s of the server's
-    clock, 0 none. `reserved`: when the next one opens, 0 none; places by arrival leave out that second. The others are explained in `docs/settings.md`.
+    clock, 0 none. `reserved`: when the next one opens, 0 none; places by arrival leave out that second.
+    `lowest`: how far down the closed loop may take the quota, 0 there is no loop. The others are explained in `docs/settings.md`.
     """
 
     quota: int
@@ -52,6 +53,7 @@ class LineSettings:
     join_limit: int = 0
     window: int = 0
     reserved: int = 0
+    lowest: int = 0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 __all__ = [
     "BOUNDS",
@@ -13,6 +14,8 @@ __all__ = [
     "Outcome",
     "StaleSettings",
     "Status",
+    "Step",
+    "Ticked",
     "Times",
     "TimesCounted",
     "Verdict",
@@ -161,8 +164,38 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The numbers of a line as they stand."""
+    """The numbers of a line as they stand. `quota`: what admission goes by; the closed loop may ask for less than is set."""
 
     head: LineHead
     counters: Counters
+    quota: int
     times: Times = Times()
+
+
+class Ticked(NamedTuple):
+    """What a tick has done. `has_more`: more has ended than it removed. `steered`: the closed loop's quota, 0 none."""
+
+    head: LineHead
+    has_more: bool
+    steered: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How the closed loop changed the quota in force.
+
+    `at`: ms since 1970. `reason`: `slow` or `failing` down, `well` up; `begun` or `restored` the first one, without or with what a
+    gate process remembered of a store that lost it. `calls`, `near`, `slow`, `failed`: what was measured in that interval.
+    `active`, `waiting`: how the line stood.
+    """
+
+    at: int
+    before: int
+    after: int
+    reason: str
+    calls: int
+    near: int
+    slow: int
+    failed: int
+    active: int
+    waiting: int

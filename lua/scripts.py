@@ -14,6 +14,7 @@ from ropeline.lua.errors import REDIS_ERRORS, StoreFull, store_error
 from ropeline.lua.keys import DirectoryKeys, TenantKeys, changes_channel
 from ropeline.lua.line_settings import LineSettings, Turn, seeds_text, turns_text
 from ropeline.lua.loader import load_script
+from ropeline.lua.measured import Measured
 from ropeline.lua.results import (
     Configured,
     Counters,
@@ -21,6 +22,8 @@ from ropeline.lua.results import (
     Outcome,
     StaleSettings,
     Status,
+    Step,
+    Ticked,
     Times,
     TimesCounted,
     Verdict,
@@ -49,7 +52,9 @@ class LineScripts(Scripts):
         super().__init__(client, namespace)
         self.tenant = tenant
         self._channel = changes_channel(namespace)
-        self._keys = tuple(key.encode() for key in TenantKeys(namespace, tenant).line())
+        keys = TenantKeys(namespace, tenant)
+        self._keys = tuple(key.encode() for key in keys.line())
+        self._tick_keys = tuple(key.encode() for key in keys.all())
         self._test_clock = test_clock
 
     async def visit(
@@ -75,13 +80,16 @@ class LineScripts(Scripts):
         ]
         return _head(reply), outcomes
 
-    async def tick(self, *, caller_clock: int = 0) -> tuple[LineHead, bool] | None:
-        """Purge a chunk, give free slots on, take a sample; True when more has ended than was removed.
+    async def tick(self, *, caller_clock: int = 0, measured: Measured | None = None) -> Ticked | None:
+        """Purge a chunk, give free slots on, take a sample, and let the closed loop take in what was `measured`.
 
         None when the tenant has no settings, or no state and the caller knows no clock.
         """
-        reply = await self._call("line/tick", caller_clock)
-        return None if len(reply) == 1 else (_head(reply), reply[_HEAD_LENGTH] == 1)
+        text = "" if measured is None else measured.text()
+        reply = await self._call("line/tick", caller_clock, text, keys=self._tick_keys)
+        if len(reply) == 1:
+            return None
+        return Ticked(_head(reply), reply[_HEAD_LENGTH] == 1, reply[_HEAD_LENGTH + 1])
 
     async def leave(
         self, departures: Sequence[Departure], *, caller_clock: int = 0
@@ -150,8 +158,9 @@ class LineScripts(Scripts):
         reply = await self._call("line/status", caller_clock)
         if len(reply) == 1:
             return None
-        times = Times(*map(TimesCounted.read, reply[_HEAD_LENGTH + _COUNTERS :]))
-        return Status(_head(reply), Counters(*reply[_HEAD_LENGTH : _HEAD_LENGTH + _COUNTERS]), times)
+        *times, quota = reply[_HEAD_LENGTH + _COUNTERS :]
+        counters = Counters(*reply[_HEAD_LENGTH : _HEAD_LENGTH + _COUNTERS])
+        return Status(_head(reply), counters, quota, Times(*map(TimesCounted.read, times)))
 
     async def read_settings(self) -> tuple[int, int, str] | None:
         """Version, flush generation and settings (JSON) of the tenant as the store has them; None when it has none."""
@@ -191,10 +200,20 @@ class LineScripts(Scripts):
                 first = scores[-1]
         return places
 
-    async def _call(self, name: str, *arguments: str | bytes | int) -> list[Any]:
+    async def read_steps(self, count: int) -> list[Step]:
+        """The last `count` steps of the closed loop, the newest first."""
+        try:
+            entries = await self._client.execute_command(
+                "XREVRANGE", TenantKeys(self._namespace, self.tenant).steps, "+", "-", "COUNT", count
+            )
+        except REDIS_ERRORS as error:
+            raise store_error(error) from error
+        return [_step(entry[0], entry[1]) for entry in entries]
+
+    async def _call(self, name: str, *arguments: str | bytes | int, keys: tuple[bytes, ...] | None = None) -> list[Any]:
         clock = self._test_clock
         now, run = ("", "") if clock is None else (str(clock.now), clock.run)
-        return await self._run(load_script(name), self._keys, now, run, *arguments)
+        return await self._run(load_script(name), keys or self._keys, now, run, *arguments)
 
 
 class DirectoryScripts(Scripts):
@@ -270,3 +289,12 @@ def _head(reply: list[Any]) -> LineHead:
         samples,
         turn,
     )
+
+
+def _step(id_: bytes, found: Any) -> Step:
+    """One entry of the stream; redis-py makes a mapping of its fields, other clients leave them as a list."""
+    pairs = found.items() if isinstance(found, dict) else zip(found[::2], found[1::2], strict=True)
+    values = {name.decode(): value.decode() for name, value in pairs}
+    del values["clock"]
+    reason = values.pop("reason")
+    return Step(at=int(id_.partition(b"-")[0]), reason=reason, **{name: int(value) for name, value in values.items()})

@@ -55,8 +55,9 @@ class TenantScripts(Scripts):
 
     async def remove(self, *, expected: int, author: Author) -> Done:
         """End the tenant with its line when `expected` is the version in force, or -1."""
+        keys, message = self._tenant_keys.removal(author.call), f"{self.tenant} delete"
         return await self._do(
-            "tenant/remove", author, self._channel, f"{self.tenant} delete", expected, author.encode()
+            "tenant/remove", author, self._channel, message, expected, author.encode(), keys=keys
         )
 
     async def kept_call(self, author: Author) -> str | None:
@@ -76,6 +77,9 @@ class TenantScripts(Scripts):
         """Up to `count` changes of the tenant, the newest first; see `read_trail`."""
         return await read_trail(self._client, self._tenant_keys.audit, count=count, before=before, only=only)
 
-    async def _do(self, script: str, author: Author, *arguments: str | int) -> Done:
-        reply: list[Any] = await self._run(load_script(script), self._tenant_keys.change(author.call), *arguments)
+    async def _do(
+        self, script: str, author: Author, *arguments: str | int, keys: tuple[str, ...] | None = None
+    ) -> Done:
+        keys = keys or self._tenant_keys.change(author.call)
+        reply: list[Any] = await self._run(load_script(script), keys, *arguments)
         return Done(Outcome(reply[0]), reply[1], reply[2], reply[3].decode())

@@ -55,12 +55,12 @@ class SimulatedStore:
 
     def take_snapshot(self) -> Snapshot:
         """A copy of the line as it is now."""
-        return Snapshot(self.client.pipeline([("DUMP", key) for key in self.keys.line()]), self.time.now)
+        return Snapshot(self.client.pipeline([("DUMP", key) for key in self.keys.all()]), self.time.now)
 
     def go_back_to(self, snapshot: Snapshot) -> None:
         """Put an earlier copy in the place of what the store holds: what came after it is lost."""
-        commands: list[Command] = [("DEL", *self.keys.line())]
-        for key, copy in zip(self.keys.line(), snapshot.copies, strict=True):
+        commands: list[Command] = [("DEL", *self.keys.all())]
+        for key, copy in zip(self.keys.all(), snapshot.copies, strict=True):
             if copy is not None:
                 commands.append(("RESTORE", key, 0, copy))
         self.client.pipeline(commands)
@@ -76,7 +76,7 @@ class SimulatedStore:
 
     def lose_everything(self) -> None:
         """The store is emptied behind everybody's back."""
-        self.client.call("DEL", *self.keys.line())
+        self.client.call("DEL", *self.keys.all())
 
 
 class _RewrittenScripts(LineScripts):
@@ -88,7 +88,10 @@ class _RewrittenScripts(LineScripts):
         self._rewrite = rewrite
         self._rewritten: dict[str, ScriptSource] = {}
 
-    async def _call(self, name: str, *arguments: str | bytes | int) -> list[object]:
+    async def _call(
+        self, name: str, *arguments: str | bytes | int, keys: tuple[bytes, ...] | None = None
+    ) -> list[object]:
         if name not in self._rewritten:
             self._rewritten[name] = ScriptSource(name, self._rewrite(name, load_script(name).text))
-        return await self._run(self._rewritten[name], self._keys, str(self._time.now), self._time.run, *arguments)
+        keys = keys or self._keys
+        return await self._run(self._rewritten[name], keys, str(self._time.now), self._time.run, *arguments)

@@ -2,7 +2,7 @@
 local NUMBERS = {
   'quota', 'rate', 'waiting_ttl', 'session_ttl', 'session_max', 'confirm_within', 'claim_within', 'return_within',
   'leave_hold', 'recovery_hold', 'clock_step', 'method', 'closed', 'renew', 'join_limit', 'window',
-  'reserved',
+  'reserved', 'lowest',
 }
 
 -- phase_at(turns, moment): the last phase that has begun at `moment` (us), nil before the first turn, and when the next

@@ -1,4 +1,5 @@
 --- @include "take_turn"
+--- @include "quota_in_force"
 -- read_line(now, run, caller_clock): the tenant's settings and state at this moment; writes nothing.
 -- `now` (us) and `run` replace the server's own clock and run id when a test passes them.
 -- Scores below -BAND belong to called sessions, from there to 0 to admitted ones, above 0 to waiting ones.
@@ -6,13 +7,13 @@ local BAND = 100000000000000
 local CONFIG = {
   'version', 'generation', 'quota', 'rate', 'waiting_ttl', 'session_ttl', 'session_max', 'confirm_within',
   'claim_within', 'return_within', 'leave_hold', 'recovery_hold', 'clock_step', 'method', 'closed', 'renew',
-  'join_limit', 'worthless', 'keep', 'turn', 'turns_at', 'window',
-  'reserved',
+  'join_limit', 'worthless', 'keep', 'turn', 'turns_at', 'window', 'reserved',
+  'lowest',
 }
 local STATE = {
   'clock', 'last', 'sequence', 'epoch', 'closed_until', 'place', 'tokens', 'unconfirmed', 'sampled',
   'sampled_called', 'fast', 'slow', 'samples', 'joined', 'called', 'admitted', 'abandoned', 'missed', 'ended',
-  'left', 'revoked', 'restored', 'limited', 'waited_ms', 'estimates', 'estimate_error_ms', 'run', 'formers',
+  'left', 'revoked', 'restored', 'limited', 'waited_ms', 'estimates', 'estimate_error_ms', 'steered', 'run', 'formers',
 }
 
 -- server_now(now): the server's time, us.
@@ -57,5 +58,7 @@ local function read_line(now, run, caller_clock)
   if turns_at > 0 and line.now >= turns_at then
     take_turn(line)
   end
+  line.config.most = line.config.quota
+  line.config.quota = quota_in_force(line)
   return line
 end

@@ -15,7 +15,7 @@ ARGV     1 now           us   empty: the server's time
          3 caller_clock  ms   the highest tenant clock that the caller knows, 0: none
 RETURNS  the head of includes/line_reply.lua and the state's counters: joined, called, admitted, abandoned, missed, ended,
          left, revoked, restored, limited, waited_ms, estimates, estimate_error_ms, called and not yet seen, and its
-         histograms as text: wait_times, visit_times, estimate_errors; or -1
+         histograms as text: wait_times, visit_times, estimate_errors; and the quota in force; or -1
 COST     O(log N)
 ]]
 --- @include "view_line"
@@ -36,4 +36,5 @@ reply[#reply + 1] = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. string.format('
 for _, numbers in ipairs(redis.call('HMGET', KEYS[3], 'wait_times', 'visit_times', 'estimate_errors')) do
   reply[#reply + 1] = numbers or ''
 end
+reply[#reply + 1] = line.config.quota
 return reply

@@ -13,6 +13,8 @@ KEYS     1 sessions  zset    session id -> score: place (waiting), minus place (
          9 history   stream  a sample of the line every ten seconds
          10 audit    stream  who changed what
          11 call     string  what is kept of this call for a day
+         12 loop     hash    what was measured of the site in this interval
+         13 steps    stream  how the closed loop changed the quota in force, and why
 ARGV     1 channel       text where gate processes listen for changes
          2 message       text what they are told
          3 expected      int  version that the caller has read; -1: any
@@ -33,7 +35,8 @@ if found == 0 or (expected >= 0 and found ~= expected) then
   return { 0, found, 0, '' }
 end
 local version, generation = found + 1, tonumber(former[2]) + 1
-redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9])
+redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9],
+  KEYS[12], KEYS[13])
 redis.call('HSET', KEYS[4], 'deleted', version, 'generation', generation)
 entry = audit(KEYS[10], KEYS[11], author, {
   'version', version, 'generation', generation, 'before', former[3], 'after', '',

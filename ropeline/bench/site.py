@@ -23,6 +23,7 @@ HOSTS = {
     "waiting_poll": "full.example.com",
     "admitted_strict": "strict.example.com",
     "admitted_recheck": "recheck.example.com",
+    "admitted_measured": "measured.example.com",
 }
 """The host of each case, a tenant each."""
 
@@ -49,6 +50,7 @@ def gated(redis_url: str) -> GateMiddleware:
         "waiting_poll": {"total_active_users": 0},
         "admitted_strict": {"recheck": 0},
         "admitted_recheck": {},
+        "admitted_measured": {"closed_loop": {"enabled": True, "lowest": 1_000_000}},
     }
     tenants = []
     for case, host in HOSTS.items():

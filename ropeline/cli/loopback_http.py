@@ -30,16 +30,16 @@ class Reply:
 
 
 class HttpPool:
-    """Sends requests to `host`:`port` over at most 32 connections, as an async context manager.
+    """Sends requests to `host`:`port` over at most `connections` at once, as an async context manager.
 
     `name`: what the Host header says.
     """
 
-    def __init__(self, host: str, port: int, name: str) -> None:
+    def __init__(self, host: str, port: int, name: str, *, connections: int = _CONNECTIONS) -> None:
         self._address = (host, port)
         self._name = name
         self._free: list[tuple[StreamReader, StreamWriter]] = []
-        self._turn = asyncio.Semaphore(_CONNECTIONS)
+        self._turn = asyncio.Semaphore(connections)
 
     async def __aenter__(self) -> Self:
         return self

@@ -75,11 +75,13 @@ class Screen:
         grid.add_row("state", Text(snapshot.state_words, _COLOURS.get(snapshot.state, "red")))
         waiting = Text(f"{head.waiting:>6}  ", "bold")
         grid.add_row("waiting", waiting.append(sparkline(self._history[snapshot.name]), "cyan"))
-        on_site = Text(f"{head.active:>6}  ", "bold").append(_bar(head.active, settings.quota), "green")
-        on_site.append(f" of {settings.quota}")
+        on_site = Text(f"{head.active:>6}  ", "bold").append(_bar(head.active, snapshot.status.quota), "green")
+        on_site.append(snapshot.on_site_words.removeprefix(str(head.active)))
         if counters.unseen:
             on_site.append(f", {counters.unseen} called and not seen yet")
         grid.add_row("on the site", on_site)
+        for words in snapshot.step_words[:1]:
+            grid.add_row("closed loop", words)
         grid.add_row("admitted", f"{snapshot.speed_words:>6}  a minute ({snapshot.limit_words})")
         grid.add_row("newcomer", f"waits: {snapshot.wait_words}")
         grid.add_row(
@@ -100,7 +102,7 @@ class Screen:
                 str(head.waiting),
                 Text(sparkline(list(self._history[snapshot.name])[-20:]), "cyan"),
                 str(head.active),
-                str(snapshot.settings.quota),
+                str(snapshot.status.quota),
                 snapshot.speed_words,
                 snapshot.wait_words,
                 Text(snapshot.state_words, _COLOURS.get(snapshot.state, "red")),

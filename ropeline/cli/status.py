@@ -68,7 +68,7 @@ def _overview(snapshots: Sequence[Snapshot]) -> list[list[str]]:
     rows = [["TENANT", "WAITING", "ON SITE", "QUOTA", "ADMITTED/MIN", "NEWCOMER WAITS", "STATE"]]
     for snapshot in snapshots:
         head = snapshot.status.head
-        numbers = [str(head.waiting), str(head.active), str(snapshot.settings.quota)]
+        numbers = [str(head.waiting), str(head.active), str(snapshot.status.quota)]
         rows.append([snapshot.name, *numbers, snapshot.speed_words, snapshot.wait_words, snapshot.state_words])
     return rows
 
@@ -79,9 +79,10 @@ def _details(snapshot: Snapshot) -> list[list[str]]:
         ["tenant", snapshot.name],
         ["state", snapshot.state_words],
         ["waiting", str(head.waiting)],
-        ["on the site", f"{head.active} of {snapshot.settings.quota}"],
+        ["on the site", snapshot.on_site_words],
         ["admitted a minute", f"{snapshot.speed_words} ({snapshot.limit_words})"],
         ["wait of a newcomer", snapshot.wait_words],
+        *(["step of the closed loop", words] for words in snapshot.step_words),
         ["version of the settings", str(snapshot.version)],
     ]
     return rows + [[f"total {name}", str(value)] for name, value in asdict(snapshot.status.counters).items()]

@@ -3,7 +3,7 @@
 from ropeline.bench.gate import bench_gate, table
 from ropeline.server import EmbeddedServer
 
-CASES = {"exempt", "waiting_poll", "admitted_strict", "admitted_recheck"}
+CASES = {"exempt", "waiting_poll", "admitted_strict", "admitted_recheck", "admitted_measured"}
 
 
 async def test_every_figure_is_there_and_the_server_is_left_as_it_was() -> None:

@@ -7,6 +7,7 @@ import pty
 import re
 import signal
 import subprocess
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ropeline.cli.screen import sparkline
 from ropeline.cli.views import Board, PlainView
 from ropeline.gate.settings import TenantSettings
 from ropeline.gate.snapshot import Snapshot
-from ropeline.lua.results import Counters, LineHead, Status
+from ropeline.lua.results import Counters, LineHead, Status, Step
 from tests.cli.running import COMMAND, Command, environment
 from tests.cli.test_tenant import wait_in_line
 from tests.servers import Server
@@ -28,7 +29,8 @@ def snapshot(*, head: dict[str, Any] | None = None, **settings: Any) -> Snapshot
     numbers: dict[str, Any] = dict.fromkeys(LineHead.__dataclass_fields__, 0)
     given: dict[str, Any] = {"name": "acme", "host": "acme.test", "total_active_users": 10, **settings}
     counters = Counters(*range(len(Counters.__dataclass_fields__)))
-    return Snapshot(TenantSettings(**given), 3, Status(LineHead(**{**numbers, **(head or {})}), counters))
+    status = Status(LineHead(**{**numbers, **(head or {})}), counters, given["total_active_users"])
+    return Snapshot(TenantSettings(**given), 3, status)
 
 
 def test_one_tenant_is_shown_in_detail(on_store_command: Command, on_store: dict[str, str]) -> None:
@@ -139,3 +141,25 @@ def process_reads(terminal: int) -> bool:
         return bool(os.read(terminal, 65536))
     except OSError:
         return False
+
+
+def test_the_quota_in_force_and_why_it_is_that_are_shown() -> None:
+    calm = snapshot()
+    assert (calm.on_site_words, calm.step_words) == ("0 of 10", [])
+    step = Step(1_790_000_000_000, 9, 6, "slow", calls=540, near=40, slow=31, failed=0, active=8, waiting=70)
+    status = replace(calm.status, quota=6, head=replace(calm.status.head, active=8))
+    held = replace(calm, status=status, steps=[step])
+    assert held.on_site_words == "8 of 6 (the closed loop's; set: 10)"
+    assert held.step_words == ["2026-09-21T14:13:20Z 9 -> 6: 31 of 540 calls took longer than the target"]
+    shown = held.to_mapping()
+    assert (shown["quota"], shown["quota_in_force"]) == (10, 6)
+    assert shown["steps"] == [asdict(step)]
+
+
+def test_a_closed_loop_shows_its_quota_before_anybody_came(on_store_command: Command) -> None:
+    loop = ["closed_loop.enabled=true", "closed_loop.lowest=3"]
+    on_store_command("tenant", "set", "acme", "host=acme.test", "total_active_users=5", *loop)
+    rows = dict(re.split(r"  +", line, maxsplit=1) for line in on_store_command("status", "acme").out.splitlines())
+    assert rows["on the site"] == "0 of 3 (the closed loop's; set: 5)"
+    tenant = json.loads(on_store_command("status", "acme", "--json").out)["tenants"][0]
+    assert (tenant["quota"], tenant["quota_in_force"], tenant["steps"]) == (5, 3, [])

@@ -69,7 +69,7 @@ def tables() -> dict[str, list[Family]]:
     worker.of_queue("default")
     worker.stale["default"] = 0
     return {
-        "The lines": store_families([Snapshot(settings, 1, Status(head, counters))], is_up=True),
+        "The lines": store_families([Snapshot(settings, 1, Status(head, counters, settings.quota))], is_up=True),
         "The requests": host_families([settings], Sums([])),
         "The workers": [
             *worker.families({"default": depths}),

@@ -7,6 +7,7 @@ import re
 from dataclasses import MISSING, fields, is_dataclass
 
 from ropeline.admin_api.settings import AdminSettings
+from ropeline.gate.closed_loop import ClosedLoop
 from ropeline.gate.events import Event
 from ropeline.gate.fields import Choice, Flag, ListOf, Table, setting_of
 from ropeline.gate.hosts import Route
@@ -27,6 +28,7 @@ TABLES: dict[str, type] = {
     "Conditions": Condition,
     "Events": Event,
     "Polls": Poll,
+    "The closed loop": ClosedLoop,
     "The cookie": CookieAttributes,
 }
 HEAD = ("| setting | default | allowed | unit | what it does |", "|---|---|---|---|---|")

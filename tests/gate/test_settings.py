@@ -12,6 +12,7 @@ import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ropeline.gate.closed_loop import ClosedLoop
 from ropeline.gate.events import Event
 from ropeline.gate.fields import Choice, Flag, Integer, Number, setting_of
 from ropeline.gate.rules import Condition, Rule
@@ -219,6 +220,8 @@ def values_of(field: Any) -> st.SearchStrategy[Any]:
     raise AssertionError(f"say what values {field.name} may have")
 
 
+AGREEING["factor"] = st.floats(0.1, 0.99)
+AGREEING["closed_loop"] = st.builds(ClosedLoop, **{field.name: values_of(field) for field in fields(ClosedLoop)})
 everything = st.fixed_dictionaries({field.name: values_of(field) for field in fields(TenantSettings)})
 
 

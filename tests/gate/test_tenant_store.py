@@ -97,6 +97,8 @@ async def test_a_tenant_that_was_deleted_leaves_its_hosts_and_its_trail(tenants:
         await tenants.save(replace(tenant("beta"), host="acme.example.com"), expected=0)
     with pytest.raises(ChangedMeanwhile):
         await tenants.remove("acme", expected=7)
+    await store.hset(TenantKeys(tenants.namespace, "acme").loop, "version", "1")
+    await store.xadd(TenantKeys(tenants.namespace, "acme").steps, {"after": "7"})
     await tenants.remove("acme")
     assert (await tenants.names(), await tenants.routes(), await tenants.find("acme")) == ([], {}, None)
     assert await tenants.is_deleted("acme")

@@ -19,8 +19,9 @@ def assert_same_line(client: BlockingClient, keys: TenantKeys, model: LineModel)
     """Fail unless the store holds exactly what the model holds."""
     ranges = [("ZRANGE", key, 0, -1, "WITHSCORES") for key in (*keys.line()[:2], *keys.line()[4:7])]
     hashes = [("HGETALL", key) for key in (keys.state, keys.config, keys.joins)]
-    sessions, pool, gone, spent, missed, state, config, joins, samples = client.pipeline(
-        [*ranges, *hashes, ("XLEN", keys.history)]
+    loop = [("HGETALL", keys.loop), ("XRANGE", keys.steps, "-", "+")]
+    sessions, pool, gone, spent, missed, state, config, joins, samples, interval, steps = client.pipeline(
+        [*ranges, *hashes, ("XLEN", keys.history), *loop]
     )
     stored = {
         "sessions": _scores(sessions),
@@ -32,6 +33,8 @@ def assert_same_line(client: BlockingClient, keys: TenantKeys, model: LineModel)
         "state": _pairs(state),
         "config": {name: int(value) for name, value in _pairs(config).items() if name not in _TEXTS_OF_CONFIG},
         "samples": samples,
+        "loop": {name: int(value) for name, value in _pairs(interval).items()},
+        "steps": [_texts(entry[1]) for entry in steps],
     }
     expected = {
         "sessions": model.sessions.scores,
@@ -43,6 +46,8 @@ def assert_same_line(client: BlockingClient, keys: TenantKeys, model: LineModel)
         "state": _state(model, stored["state"]),
         "config": _config(model),
         "samples": len(model.history),
+        "loop": model.loop,
+        "steps": [{name: str(value) for name, value in step.items()} for step in model.steps],
     }
     for name, value in expected.items():
         if stored[name] != value:
@@ -57,6 +62,10 @@ def _scores(flat: Sequence[bytes]) -> dict[bytes, int]:
 def _pairs(flat: Sequence[bytes]) -> dict[str, Any]:
     pairs = iter(flat)
     return {name.decode(): value for name, value in zip(pairs, pairs, strict=True)}
+
+
+def _texts(flat: Sequence[bytes]) -> dict[str, str]:
+    return {name: value.decode() for name, value in _pairs(flat).items()}
 
 
 def _state(model: LineModel, stored: object) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 from ropeline.lua.line_settings import LineSettings, Method, Turn
+from ropeline.lua.measured import Measured
 from ropeline.lua.results import (
     BOUNDS,
     Configured,
@@ -21,12 +22,14 @@ from ropeline.lua.results import (
     Outcome,
     StaleSettings,
     Status,
+    Ticked,
     Times,
     TimesCounted,
     Verdict,
 )
 from ropeline.lua.visits import Departure, Visit
 from tests.line.line_state import ADMITTED, BAND, EMERGENCY, FRONT, SECOND, UNCONFIRMED, Config, LineState
+from tests.line.loop_model import steer
 
 
 def _longest_hold(numbers: LineSettings) -> int:
@@ -107,7 +110,7 @@ class LineModel(LineState):
         self._write()
         return self._head(), [self._outcome(guest) for guest in guests]
 
-    def tick(self, *, now: int, run: str, caller_clock: int = 0) -> tuple[LineHead, bool] | None:
+    def tick(self, *, now: int, run: str, caller_clock: int = 0, measured: Measured | None = None) -> Ticked | None:
         if self.stored_config is None or (self.stored is None and caller_clock == 0):
             return None
         self._read(now, run, caller_clock)
@@ -118,9 +121,10 @@ class LineModel(LineState):
             for member in old:
                 forgettable.remove(member)
             more = len(old) == 200 or more
+        steer(self, measured)
         self._admit({})
         self._write()
-        return self._head(), more
+        return Ticked(self._head(), more, self.state.steered)
 
     def leave(
         self, departures: Sequence[Departure], *, now: int, run: str, caller_clock: int = 0
@@ -278,7 +282,7 @@ class LineModel(LineState):
                 for numbers in (tallies.get(name) or [0] * (len(BOUNDS) + 2),)
             )
         )
-        status = Status(self._head(), Counters(**counted), times)
+        status = Status(self._head(), Counters(**counted), self.quota, times)
         self.stored, self.stored_config = kept, kept_config
         return status
 
@@ -353,7 +357,7 @@ class LineModel(LineState):
             in_time = ticket.end > clock
         if not in_time:
             return False
-        if ticket.state == EMERGENCY and not self.is_closed and self.sessions.count_below(0) < self.numbers.quota:
+        if ticket.state == EMERGENCY and not self.is_closed and self.sessions.count_below(0) < self.quota:
             self._enter(ticket)
             return True
         place = self._place_of(ticket)
@@ -373,7 +377,7 @@ class LineModel(LineState):
         passes_all = numbers.method is Method.PASSTHROUGH
         for _ in range(4):
             active = self.sessions.count_below(0)
-            room = left if passes_all else min(left, math.floor(state.tokens), numbers.quota - active)
+            room = left if passes_all else min(left, math.floor(state.tokens), self.quota - active)
             found = self.sessions.slice(active, room) if room > 0 else []
             if not found:
                 return
@@ -406,11 +410,11 @@ class LineModel(LineState):
         if numbers.method is Method.PASSTHROUGH:
             return Verdict.UNCONFIRMED
         active = self.sessions.count_below(0)
-        if self.is_closed or len(self.sessions) > active or active >= numbers.quota or state.tokens < 1:
+        if self.is_closed or len(self.sessions) > active or active >= self.quota or state.tokens < 1:
             state.unconfirmed = clock
             return Verdict.UNCONFIRMED
         is_somebody_confirming = clock - state.unconfirmed < numbers.confirm_within
-        if is_somebody_confirming or self.sessions.count_below(-BAND) >= max(10, numbers.quota // 10):
+        if is_somebody_confirming or self.sessions.count_below(-BAND) >= max(10, self.quota // 10):
             return Verdict.UNCONFIRMED
         self._put(guest.visit.fresh, -guest.place, clock + min(60_000, numbers.claim_within))
         state.called += 1

@@ -80,6 +80,7 @@ class State:
     waited_ms: int = 0
     estimates: int = 0
     estimate_error_ms: int = 0
+    steered: int = 0
     tallies: dict[str, list[int]] = field(default_factory=dict)
     """By the name of a histogram: of each bucket how many, and the sum in ms."""
 
@@ -100,6 +101,8 @@ class LineState:
         self.missed = SortedSet()
         self.joins: dict[str, tuple[int, int, int]] = {}
         self.history: list[int] = []
+        self.loop: dict[str, int] = {}
+        self.steps: list[dict[str, int | str]] = []
         self.stored: State | None = None
         self.stored_config: Config | None = None
 
@@ -120,6 +123,12 @@ class LineState:
         if self.stored is None:
             raise LookupError("the line has no state")
         return self.stored
+
+    @property
+    def quota(self) -> int:
+        """The quota in force."""
+        least = max(self.numbers.lowest, self.state.steered)
+        return min(self.numbers.quota, least) if self.numbers.lowest else self.numbers.quota
 
     @property
     def clock(self) -> int:

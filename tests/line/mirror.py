@@ -13,7 +13,8 @@ from loadtests.campaign.store import NAMESPACE, SimulatedStore, SimulatedTime, S
 from ropeline.lua.audit import Author
 from ropeline.lua.keys import TenantKeys
 from ropeline.lua.line_settings import LineSettings, Turn
-from ropeline.lua.results import Configured, LineHead, Outcome, StaleSettings, Status
+from ropeline.lua.measured import Measured
+from ropeline.lua.results import Configured, LineHead, Outcome, StaleSettings, Status, Ticked
 from ropeline.lua.scripts import LineScripts
 from ropeline.lua.session_scripts import SessionScripts
 from ropeline.lua.visits import Departure, Visit
@@ -56,9 +57,9 @@ class MirroredScripts(LineScripts):
         )
         return self._same(reply, expected)
 
-    async def tick(self, *, caller_clock: int = 0) -> tuple[LineHead, bool] | None:
-        reply = await super().tick(caller_clock=caller_clock)
-        return self._same(reply, self.model.tick(**self._at, caller_clock=caller_clock))
+    async def tick(self, *, caller_clock: int = 0, measured: Measured | None = None) -> Ticked | None:
+        reply = await super().tick(caller_clock=caller_clock, measured=measured)
+        return self._same(reply, self.model.tick(**self._at, caller_clock=caller_clock, measured=measured))
 
     async def leave(
         self, departures: Sequence[Departure], *, caller_clock: int = 0
@@ -136,9 +137,12 @@ class MirroredScripts(LineScripts):
         self._same(page, expected)
         return None if page is None else page[1]
 
-    async def _call(self, name: str, *arguments: str | bytes | int) -> list[object]:
+    async def _call(
+        self, name: str, *arguments: str | bytes | int, keys: tuple[bytes, ...] | None = None
+    ) -> list[object]:
         # The script for a server without memory, without having to fill one.
-        return await super()._call("line/visit_full" if name == "line/visit" and self.is_full else name, *arguments)
+        name = "line/visit_full" if name == "line/visit" and self.is_full else name
+        return await super()._call(name, *arguments, keys=keys)
 
     @property
     def _at(self) -> _Moment:

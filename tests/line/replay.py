@@ -10,6 +10,7 @@ from functools import cache
 
 from ropeline.lua.line_settings import LineSettings, Method, Turn
 from ropeline.lua.loader import load_script, script_names
+from ropeline.lua.measured import Measured
 from ropeline.lua.results import Configured, LineHead, Outcome
 from ropeline.lua.visits import Departure, Visit
 from tests.line.line_model import LineModel
@@ -131,9 +132,9 @@ def _flat(model: LineModel, call: LineCall, run: str) -> list[int]:
         assert isinstance(reply, tuple)
         return [*_flat_head(reply[0]), *(number for outcome in reply[1] for number in _flat_outcome(outcome))]
     if call.name == "line/tick":
-        ticked = model.tick(caller_clock=clock, now=now, run=run)
+        ticked = model.tick(caller_clock=clock, now=now, run=run, measured=_measured_of(call))
         assert ticked is not None
-        return [*_flat_head(ticked[0]), int(ticked[1])]
+        return [*_flat_head(ticked.head), int(ticked.has_more), ticked.steered]
     left = model.leave(departures_of(call), caller_clock=clock, now=now, run=run)
     assert left is not None
     return [*_flat_head(left[0]), *map(int, left[1])]
@@ -156,6 +157,11 @@ def _turns_from(text: bytes) -> list[Turn]:
 def _settings_from(values: dict[str, int]) -> LineSettings:
     flags = {name: bool(values[name]) for name in ("closed", "renew")}
     return LineSettings(**values | flags | {"method": Method(values["method"])})  # type: ignore[arg-type]
+
+
+def _measured_of(call: LineCall) -> Measured | None:
+    text = call.arguments[1]
+    return Measured(**json.loads(text)) if text else None
 
 
 def _flat_head(head: LineHead) -> list[int]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from loadtests.campaign.blocking import BlockingClient, result_of
 from loadtests.campaign.visitors import ticket_after
 from ropeline.lua.line_settings import LineSettings
-from ropeline.lua.results import Configured, Counters, LineHead, Outcome, StaleSettings, Status, Times
+from ropeline.lua.measured import Measured
+from ropeline.lua.results import Configured, Counters, LineHead, Outcome, StaleSettings, Status, Ticked, Times
 from ropeline.lua.visits import Departure, Visit
 from tests.line.mirror import MirroredStore
 
@@ -51,7 +52,7 @@ class Room:
     def __init__(self, client: BlockingClient, **settings: int) -> None:
         self.store = MirroredStore(client, f"room-{next(_rooms)}")
         self.scripts = self.store.mirror
-        self.version = self.clock = self.generation = 0
+        self.version = self.clock = self.generation = self.steered = 0
         self.head: LineHead | None = None
         self.settings = LineSettings(**{"quota": 1} | settings)  # type: ignore[arg-type] # fields of LineSettings
         self.edit()
@@ -165,6 +166,34 @@ class Room:
         """True when more has ended than was removed."""
         return bool(self._heed_reply(result_of(self.scripts.tick(caller_clock=self.clock))))
 
+    def measure(
+        self, calls: int, *, near: int = 0, slow: int = 0, failed: int = 0, step: int = 2, seconds: float = 1
+    ) -> int:
+        """Time passes, as much as an interval, and a tick brings what was measured in it; the closed loop's quota.
+
+        Five of a hundred calls may be slow, and as many may fail; a step down takes a quarter of who is in.
+        """
+        self.jump(seconds)
+        measured = Measured(
+            self.version,
+            self.steered,
+            calls,
+            max(near, slow),
+            slow,
+            failed,
+            interval=1000,
+            slow_share=0.05,
+            failed_share=0.05,
+            step=step,
+            factor=0.75,
+        )
+        ticked = result_of(self.scripts.tick(caller_clock=self.clock, measured=measured))
+        if ticked is None:
+            return 0
+        self._heed(ticked.head)
+        self.steered = ticked.steered or self.steered
+        return ticked.steered
+
     # -- time and losses
 
     def pass_time(self, seconds: float) -> None:
@@ -188,7 +217,7 @@ class Room:
 
     def forget(self) -> None:
         """The gate process starts anew."""
-        self.clock = self.version = self.generation = 0
+        self.clock = self.version = self.generation = self.steered = 0
 
     # -- what is true
 
@@ -240,7 +269,7 @@ class Room:
         self.head = head
         self.clock, self.generation = max(self.clock, head.clock), max(self.generation, head.generation)
 
-    def _heed_reply(self, reply: tuple[LineHead, int] | None) -> int:
+    def _heed_reply(self, reply: Ticked | tuple[LineHead, int] | None) -> int:
         if reply is None:
             return 0
         self._heed(reply[0])

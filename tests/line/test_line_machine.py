@@ -16,6 +16,7 @@ from loadtests.campaign.blocking import BlockingClient, result_of
 from loadtests.campaign.lots import with_fresh
 from loadtests.campaign.store import Snapshot
 from ropeline.lua.line_settings import LineSettings, Method, Turn
+from ropeline.lua.measured import Measured
 from ropeline.lua.results import LineHead, Outcome, StaleSettings, Verdict
 from ropeline.lua.visits import Departure, Visit
 from tests.line.line_state import ADMITTED, EMERGENCY, UNCONFIRMED, WAITING
@@ -53,6 +54,7 @@ line_settings = st.builds(
     join_limit=st.sampled_from([0] * 8 + [2]),
     window=st.sampled_from([0] * 5 + [WINDOW, WINDOW, WINDOW + 1]),
     reserved=st.sampled_from([0, 0, WINDOW, WINDOW + 3]),
+    lowest=st.sampled_from([0, 0, 1, 2]),
 )
 # What the settings turn into, seconds from when they are written.
 turns = st.dictionaries(st.sampled_from([-5, 0, 1, 2, 3, 8, 20, 3600]), line_settings, max_size=2)
@@ -79,6 +81,20 @@ ACTIONS = {
         }
     ),
     "tick": st.just({}),
+    "measure": st.fixed_dictionaries(
+        {
+            "counts": st.tuples(
+                st.sampled_from([0, 10, 20, 40]),
+                st.sampled_from([0, 1, 6]),
+                st.sampled_from([0, 0, 0, 1, 2, 6]),
+                st.sampled_from([0, 0, 0, 1, 2, 6]),
+            ),  # calls, near, slow, failed
+            "off": st.sampled_from([0] * 9 + [1]),
+            "knows": st.booleans(),
+            "step": st.sampled_from([1, 2, 50]),
+            "factor": st.sampled_from([0.3, 0.75]),
+        }
+    ),
     "end": st.fixed_dictionaries(
         {
             "which": choices,
@@ -128,7 +144,7 @@ ACTIONS = {
         }
     ),
 }
-LIKELY = ["poll"] * 9 + ["visit"] * 5 + ["pass_time_to_an_end"] * 4 + ["mishap"] * 2 + ["end"] * 2 + ["front"] * 2
+LIKELY = ["poll"] * 9 + ["visit"] * 5 + ["measure"] * 3 + ["pass_time_to_an_end"] * 4 + ["mishap"] * 2 + ["end"] * 2 + ["front"] * 2
 actions = st.sampled_from([*LIKELY, "tick", "page", "edit", "configure", "jump", "pass_time_to_a_turn"]).flatmap(
     lambda name: st.tuples(st.just(name), ACTIONS[name])
 )
@@ -143,7 +159,7 @@ class LineMachine(RuleBasedStateMachine):
         super().__init__()
         self.store = MirroredStore(self.client, f"machine-{next(_tenants)}")
         self.scripts, self.time = self.store.mirror, self.store.time
-        self.version, self.clock, self.generation = 0, 0, 0
+        self.version, self.clock, self.generation, self.steered = 0, 0, 0, 0
         self.tickets: list[Visit] = []
         self.snapshots: list[Snapshot] = []
         self.fresh_ids = (number.to_bytes(16, "big") for number in itertools.count(1))
@@ -185,6 +201,23 @@ class LineMachine(RuleBasedStateMachine):
 
     def tick(self) -> None:
         result_of(self.scripts.tick(caller_clock=self.clock))
+
+    def measure(self, counts: tuple[int, int, int, int], off: int, knows: bool, step: int, factor: float) -> None:
+        """A process tells what it has measured, after a second and with what it knows of the loop's quota."""
+        self.time.now += 1_000_000
+        measured = Measured(
+            self.version - off,
+            self.steered if knows else 0,
+            *counts,
+            interval=1000,
+            slow_share=0.1,
+            failed_share=0.05,
+            step=step,
+            factor=factor,
+        )
+        ticked = result_of(self.scripts.tick(caller_clock=self.clock, measured=measured))
+        if ticked is not None:
+            self.steered = ticked.steered or self.steered
 
     def end(self, which: int, ending: str, count: int) -> None:
         ids = [self._some_id(which + number) for number in range(count)]

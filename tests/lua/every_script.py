@@ -21,6 +21,7 @@ from ropeline.lua.keys import (
 )
 from ropeline.lua.line_settings import LineSettings
 from ropeline.lua.lock_scripts import Acquired, Extended, Gone, HeldLock, LockListScripts, LockScripts, Released
+from ropeline.lua.measured import Measured
 from ropeline.lua.queue_scripts import (
     QueueScripts,
     pack_finishes,
@@ -40,7 +41,8 @@ from ropeline.lua.stream_scripts import StreamCronScripts, StreamScripts
 from ropeline.lua.tenant_scripts import TenantScripts
 from ropeline.lua.visits import Departure, Visit
 
-SETTINGS = LineSettings(quota=2, rate=-1)
+SETTINGS = LineSettings(quota=2, rate=-1, lowest=2)
+MEASURED = Measured(1, 0, 0, 0, 0, 0, interval=1000, slow_share=0.05, failed_share=0.05, step=1, factor=0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,16 @@ class Wrapper:
 
     wrapper: type
     keys: Callable[[str], tuple[str, ...]]
+
+
+def line_keys(script: str) -> tuple[str, ...]:
+    keys = TenantKeys("gate", "acme")
+    return keys.all() if script == "line/tick" else keys.line()
+
+
+def tenant_keys(script: str) -> tuple[str, ...]:
+    keys = TenantKeys("gate", "acme")
+    return keys.removal("call") if script == "tenant/remove" else keys.change("call")
 
 
 def queue_keys(script: str) -> tuple[str, ...]:
@@ -86,8 +98,8 @@ def session_keys(script: str) -> tuple[str, ...]:
 
 
 WRAPPERS = {
-    "line": Wrapper(LineScripts, lambda _: TenantKeys("gate", "acme").line()),
-    "tenant": Wrapper(TenantScripts, lambda _: TenantKeys("gate", "acme").change("call")),
+    "line": Wrapper(LineScripts, line_keys),
+    "tenant": Wrapper(TenantScripts, tenant_keys),
     "access": Wrapper(AccessScripts, lambda _: AccessKeys("gate").change("call")),
     "session": Wrapper(SessionScripts, session_keys),
     "directory": Wrapper(DirectoryScripts, lambda _: (DirectoryKeys("gate").tenants, DirectoryKeys("gate").hosts)),
@@ -145,7 +157,7 @@ async def call_line(client: CommandClient, tenant: str) -> None:
     waiting = a_visit(ticketed=True, id=os.urandom(16), place=place, end=end, epoch=head.epoch, sequence=head.sequence)
     head, outcomes = await decided(line, waiting)
     assert (outcomes[0].verdict, outcomes[0].position, head.waiting, head.active) == (Verdict.WAITING, 1, 1, 2)
-    ticked = await line.tick(caller_clock=head.clock)
+    ticked = await line.tick(caller_clock=head.clock, measured=MEASURED)
     assert ticked is not None
     assert not ticked[1]
     status = await line.status()

@@ -244,7 +244,7 @@ async def test_every_key_is_in_the_data_dictionary(fresh_server: Server, tenant_
     directory, queue = DirectoryKeys("gate"), QueueKeys("jobs", "stage", "queue")
     streams = [re.sub(r"\d$", "N", key) for key in StreamKeys("jobs", "stage", "queue").step()]
     of_all = (
-        *TenantKeys("gate", "tenant").line(),
+        *TenantKeys("gate", "tenant").all(),
         directory.tenants,
         directory.hosts,
         *queue.step(),
