@@ -56,9 +56,7 @@ class TenantScripts(Scripts):
     async def remove(self, *, expected: int, author: Author) -> Done:
         """End the tenant with its line when `expected` is the version in force, or -1."""
         keys, message = self._tenant_keys.removal(author.call), f"{self.tenant} delete"
-        return await self._do(
-            "tenant/remove", author, self._channel, message, expected, author.encode(), keys=keys
-        )
+        return await self._do("tenant/remove", author, self._channel, message, expected, author.encode(), keys=keys)
 
     async def kept_call(self, author: Author) -> str | None:
         """The entry that this call has made when it was sent before, empty when its id was another's; None when it is new."""
