@@ -144,7 +144,15 @@ ACTIONS = {
         }
     ),
 }
-LIKELY = ["poll"] * 9 + ["visit"] * 5 + ["measure"] * 3 + ["pass_time_to_an_end"] * 4 + ["mishap"] * 2 + ["end"] * 2 + ["front"] * 2
+LIKELY = (
+    ["poll"] * 9
+    + ["visit"] * 5
+    + ["measure"] * 3
+    + ["pass_time_to_an_end"] * 4
+    + ["mishap"] * 2
+    + ["end"] * 2
+    + ["front"] * 2
+)
 actions = st.sampled_from([*LIKELY, "tick", "page", "edit", "configure", "jump", "pass_time_to_a_turn"]).flatmap(
     lambda name: st.tuples(st.just(name), ACTIONS[name])
 )
