@@ -28,6 +28,7 @@ from ropeline.lua.connection import (
     UnixSocketConnection,
 )
 from ropeline.lua.errors import ConfigurationError
+from ropeline.lua.server_client import ServerClient, ServerPool
 
 if TYPE_CHECKING:
     from ropeline.lua.address import TlsOptions
@@ -95,7 +96,7 @@ def connect(settings: RedisSettings) -> Client:
         host, port = address.hosts[0]
         connection_class = TlsConnection if address.tls else PlainConnection
         place = {"connection_class": connection_class, "host": host, "port": port, **_tls_arguments(address.tls)}
-    pool = BlockingConnectionPool(
+    pool = ServerPool(
         **place,
         **_pool_size(settings),
         **_connection_arguments(settings),
@@ -104,7 +105,7 @@ def connect(settings: RedisSettings) -> Client:
         retry=_no_retry(),
         maint_notifications_config=_no_notifications(),
     )
-    return Redis.from_pool(pool)
+    return ServerClient.from_pool(pool)
 
 
 class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
@@ -151,6 +152,7 @@ def _sentinel_client(address: Address, settings: RedisSettings) -> Redis:
         watcher.connection_pool.connection_class = TlsConnection if address.tls else PlainConnection
     client: Redis = sentinel.master_for(
         address.service,
+        redis_class=ServerClient,
         connection_pool_class=_SentinelPool,
         connection_class=SentinelTlsConnection if address.tls else SentinelConnection,
         **shared,
