@@ -66,11 +66,12 @@ def test_every_include_of_a_folder_is_used() -> None:
     sources = [root.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in script_names()]
     folders = [entry for entry in root.joinpath("includes").iterdir() if entry.is_dir()]
     assert folders
-    for folder in folders:
-        shared = {
-            f"{folder.name}/{entry.name.removesuffix('.lua')}": entry.read_text("utf-8") for entry in folder.iterdir()
-        }
-        for name in shared:
-            # Those of `streams` stand for includes of the same names.
-            wanted = f'"queue/{name.partition("/")[2]}"' if folder.name == "streams" else f'"{name}"'
-            assert any(wanted in text for text in (*sources, *shared.values())), name
+    shared = {
+        f"{folder.name}/{entry.name.removesuffix('.lua')}": entry.read_text("utf-8")
+        for folder in folders
+        for entry in folder.iterdir()
+    }
+    for name in shared:
+        # Those of `streams` stand for includes of the same names.
+        wanted = f'"queue/{name.partition("/")[2]}"' if name.startswith("streams/") else f'"{name}"'
+        assert any(wanted in text for text in (*sources, *shared.values())), name

@@ -1,4 +1,4 @@
---- @include "queue/places"
+--- @include "queue/new_places"
 --- @include "queue/flags"
 --- @include "queue/score"
 --- @include "queue/unique_key"

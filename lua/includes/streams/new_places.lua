@@ -1,0 +1,2 @@
+--- @include "queue/places"
+-- Jobs become pending as entries of streams, which takes all of their places.
