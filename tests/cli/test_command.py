@@ -33,7 +33,7 @@ def test_it_says_its_version(tmp_path: Path) -> None:
         (("tenant", "set", "demo"), "KEY=VALUE"),
         (("tenant", "get", "D{mo"), "NAME: got 'D{mo', expected 1 to 63 of the characters"),
         (("tenant", "set", "demo", "quota"), "KEY=VALUE: got 'quota', expected a setting and its value"),
-        (("tenant", "revoke", "demo", "1234"), "SESSION_ID: got '1234', expected a UUID"),
+        (("sessions", "revoke", "demo", "1234"), "SESSION_ID: got '1234', expected a UUID"),
         (("status",), "no store: give --redis-url, set ROPELINE_REDIS_URL or REDIS_URL, or start `ropeline up`"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
