@@ -42,7 +42,7 @@ _LISTED: Final[dict[JobState, tuple[str, ...]]] = {
     if state is not JobState.HELD
 }
 _OUTCOMES_A_CALL: Final = 64
-_VIEWED_A_CALL: Final = 50
+_VIEWED_A_CALL: Final = 40
 
 
 class SeenQueues(QueueStore):
